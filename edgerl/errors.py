@@ -1,0 +1,253 @@
+"""Every error that edgerl raises at its user.
+
+A message says what happened, with the value; what would have been valid; what to do next. Each class builds its
+message from its arguments. ``exit_code`` is what the command line returns: 1 for bad input, 3 where a gate said no.
+
+```text
+EdgerlError                    exit 1
+├── CheckpointError            a trainer's file, or something given with it
+│   ├── UnsafeCheckpoint       reading it would execute code from it
+│   ├── DamagedCheckpoint      truncated, or not what its name says
+│   ├── CheckpointTooLarge     past a limit on size, depth or count
+│   ├── UnknownTrainer         no importer recognizes it
+│   ├── UnsupportedPolicy      recognized, but this policy class is not readable
+│   └── StatisticsMismatch     normalizer statistics that do not fit the policy
+├── SpecError                  a PolicySpec, or a file that completes it
+│   ├── MissingFacts           what nobody said and nothing may guess
+│   └── SchemaTooNew           written by a newer edgerl
+├── ModelError                 an ONNX model
+│   ├── DynamicShape           an input or output without a static shape
+│   └── UnsupportedModel       an operator, opset or external data that is refused
+├── TruthError                 recorded observations and actions that do not fit the policy
+├── TargetError
+│   └── UnknownTarget
+├── EnvelopeError              limits that are missing, unknown or contradict each other
+├── BundleError
+│   ├── DamagedBundle          a changed byte, a missing or an additional file
+│   └── UnsafePath             a member that would leave its folder
+├── LoopError                  the control loop could not start or go on
+│   ├── PortError              the robot did not answer, or refused
+│   ├── GuardianError          the guardian did not start or died
+│   └── PolicyProcessError     the policy process did not start or died
+├── MissingExtra               an optional dependency that is not installed
+├── PlatformError              not possible on this machine
+├── OutputError                a file could not be written or is in the way
+└── GateFailed                 exit 3: everything ran, and the answer is no
+    ├── ParityFailed           the export does not act as trained
+    ├── VerificationFailed     a bundle does not hold what it claims
+    └── EnvelopeRejectsPolicy  the limits would stop the policy's own golden actions
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class EdgerlError(Exception):
+    """Base of every error that is the input's fault, never edgerl's own."""
+
+    exit_code = 1
+
+
+class CheckpointError(EdgerlError):
+    """A trainer's file cannot be used."""
+
+
+class UnsafeCheckpoint(CheckpointError):
+    """Reading this file would execute code from it."""
+
+    def __init__(self, path: Path | str, what: str, needed: str) -> None:
+        super().__init__(f"{path}: {what}. Nothing from a checkpoint is ever executed. {needed}")
+
+
+class DamagedCheckpoint(CheckpointError):
+    """The file is cut off or is not what its name says."""
+
+    def __init__(self, path: Path | str, what: str) -> None:
+        super().__init__(f"{path}: {what}. Expected a complete file as the trainer wrote it; copy or save it again.")
+
+
+class CheckpointTooLarge(CheckpointError):
+    """A limit that keeps hostile files from filling the memory was reached."""
+
+    def __init__(self, path: Path | str, what: str, value: int, limit: int) -> None:
+        super().__init__(
+            f"{path}: {what} is {value:,}, the limit is {limit:,}. "
+            "If the file is yours and really that large, raise the limit in edgerl.importers.Limits."
+        )
+
+
+class UnknownTrainer(CheckpointError):
+    """No importer recognizes the file."""
+
+    def __init__(self, path: Path | str, found: str, known: Iterable[str]) -> None:
+        super().__init__(
+            f"{path}: no importer recognizes this ({found}). Readable: {', '.join(sorted(known))}. "
+            "If one of them wrote it, name it with --trainer."
+        )
+
+
+class UnsupportedPolicy(CheckpointError):
+    """The trainer is known, this policy is not readable without the trainer's own code."""
+
+    def __init__(self, path: Path | str, what: str, supported: str) -> None:
+        super().__init__(
+            f"{path}: {what}. Supported: {supported}. "
+            "For a network of your own, load it in Python and call edgerl.export_module(module, spec)."
+        )
+
+
+class StatisticsMismatch(CheckpointError):
+    """Normalizer statistics belong to another policy."""
+
+    def __init__(self, path: Path | str, what: str, expected: str) -> None:
+        super().__init__(
+            f"{path}: {what}; this policy needs {expected}. "
+            "Pass the statistics saved with this checkpoint with --stats FILE."
+        )
+
+
+class SpecError(EdgerlError):
+    """A PolicySpec, or a file that completes one, is not valid."""
+
+
+class MissingFacts(SpecError):
+    """Facts that no file gives and that nothing may guess."""
+
+    def __init__(self, what_for: str, facts: Iterable[tuple[str, str]]) -> None:
+        lines = "\n".join(f"  {field}: {why}" for field, why in facts)
+        super().__init__(
+            f"{what_for} needs facts that the checkpoint does not say:\n{lines}\n"
+            "Write them into a TOML file (edgerl export CKPT --template writes one to fill in) "
+            "and export again with --spec FILE."
+        )
+
+
+class SchemaTooNew(SpecError):
+    """The artifact was written by a newer edgerl."""
+
+    def __init__(self, what: str, found: int, newest: int) -> None:
+        super().__init__(f"{what} has schema {found}; this edgerl reads up to {newest}. Update edgerl to read it.")
+
+
+class ModelError(EdgerlError):
+    """An ONNX model cannot be used."""
+
+
+class DynamicShape(ModelError):
+    """An input or output of the model has no static shape."""
+
+    def __init__(self, path: Path | str, tensor: str, shape: str) -> None:
+        super().__init__(
+            f"{path}: tensor '{tensor}' has the shape {shape}; every input and output needs a static one with batch 1. "
+            "Export the model again with fixed dimensions."
+        )
+
+
+class UnsupportedModel(ModelError):
+    """The model holds something that is refused."""
+
+    def __init__(self, path: Path | str, what: str, valid: str) -> None:
+        super().__init__(f"{path}: {what}. Valid: {valid}.")
+
+
+class TruthError(EdgerlError):
+    """Recorded observations and actions do not fit the policy."""
+
+    def __init__(self, path: Path | str, what: str, expected: str) -> None:
+        super().__init__(
+            f"{path}: {what}; expected {expected}. "
+            "A truth file is an .npz with obs (or obs.<key>) and action, recorded with the trainer's own predict."
+        )
+
+
+class TargetError(EdgerlError):
+    """A target description is not valid."""
+
+
+class UnknownTarget(TargetError):
+    """No installed target has this name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        names = ", ".join(sorted(known)) or "none"
+        super().__init__(f"Unknown target '{name}'. Installed targets: {names}. To add one, see targets/README.md.")
+
+
+class EnvelopeError(EdgerlError):
+    """The limits of the envelope are missing, unknown or contradict each other."""
+
+
+class BundleError(EdgerlError):
+    """A bundle cannot be made or read."""
+
+
+class DamagedBundle(BundleError):
+    """The bundle is not the one that was packed."""
+
+    exit_code = 3
+
+    def __init__(self, path: Path | str, what: str) -> None:
+        super().__init__(f"{path}: {what}. Nothing of it was used. Pack it again or fetch it again from its source.")
+
+
+class UnsafePath(BundleError):
+    """A member of the bundle would be written outside its folder."""
+
+    exit_code = 3
+
+    def __init__(self, path: Path | str, member: str) -> None:
+        super().__init__(
+            f"{path}: member {member!r} is not a plain relative path. Nothing was unpacked; "
+            "this file was not made by edgerl pack, so do not trust its source."
+        )
+
+
+class LoopError(EdgerlError):
+    """The control loop could not start or go on."""
+
+
+class PortError(LoopError):
+    """The robot did not answer or refused the session."""
+
+
+class GuardianError(LoopError):
+    """The guardian did not start or died."""
+
+
+class PolicyProcessError(LoopError):
+    """The policy process did not start or died."""
+
+
+class MissingExtra(EdgerlError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an optional dependency. Install it with: pip install 'edgerl[{extra}]'")
+
+
+class PlatformError(EdgerlError):
+    """This machine cannot do it."""
+
+
+class OutputError(EdgerlError):
+    """A result could not be written; nothing half-written is left."""
+
+
+class GateFailed(EdgerlError):
+    """Everything ran, and the answer is no."""
+
+    exit_code = 3
+
+
+class ParityFailed(GateFailed):
+    """The exported policy does not act as the trainer's."""
+
+
+class VerificationFailed(GateFailed):
+    """A bundle does not hold what its manifest claims."""
+
+
+class EnvelopeRejectsPolicy(GateFailed):
+    """The limits would stop actions that the policy is known to take."""
