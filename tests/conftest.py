@@ -1,0 +1,40 @@
+"""What all tests share: skips are counted by reason, and those named in ``--must-run FILE`` may not skip."""
+
+from __future__ import annotations
+
+from collections import Counter
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--must-run", metavar="FILE", help="patterns of test ids, one a line, that fail when skipped")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
+    report = yield
+    patterns = _patterns(item.config.getoption("--must-run"))
+    if report.skipped and not hasattr(report, "wasxfail") and any(fnmatch(item.nodeid, one) for one in patterns):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} may not skip here, but did: {_reason(report)}"
+    return report
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(_reason(report) for report in skipped)
+    terminalreporter.section(f"skipped: {len(skipped)}")
+    for reason, count in reasons.most_common():
+        terminalreporter.line(f"{count:4d}  {reason}")
+
+
+def _patterns(path: str | None) -> list[str]:
+    lines = Path(path).read_text().splitlines() if path else []
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _reason(report: pytest.TestReport) -> str:
+    return str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
