@@ -1,0 +1,1 @@
+"""The control loop on the robot: numpy and the standard library only."""
