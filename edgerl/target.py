@@ -1,0 +1,172 @@
+"""Target: a board or machine that engines are built for, described by data.
+
+A target is one folder under ``targets/`` with a ``target.toml``; adding one needs no Python (``targets/README.md``).
+What a backend does with it is the backend's code; nothing here asks for a target by its name. The folder travels in
+the wheel; in a source checkout the checkout's own is read.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+from edgerl.errors import TargetError, UnknownTarget
+from edgerl.toml import Table, read_toml
+
+SCHEMA = 1
+"""Version of ``target.toml``."""
+FILE_NAME = "target.toml"
+
+Architecture = Literal["x86_64", "aarch64"]
+System = Literal["linux"]
+Precision = Literal["float32", "float16", "int8"]
+
+
+@dataclass(frozen=True)
+class TargetBackend:
+    """A backend that has engines for this target."""
+
+    name: str
+    """As installed under the entry point ``edgerl.backends``."""
+    precisions: tuple[Precision, ...]
+    """Precisions of the ``core`` region that the target runs natively; anything else is refused, never emulated."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What an engine may count on."""
+
+    schema: int
+    name: str
+    """Name of its folder."""
+    description: str
+    arch: Architecture
+    os: System
+    cpu_flags: tuple[str, ...]
+    """Options of the C compiler for this CPU; empty: what every CPU of the architecture can do."""
+    backends: tuple[TargetBackend, ...]
+    min_period_ns: int
+    """Shortest control period that anybody may ask of it, in [ns]."""
+    max_period_ns: int
+    notes: str
+    """What was tried on it and what was not."""
+
+    def backend(self, name: str) -> TargetBackend:
+        """Return what this target says about a backend.
+
+        Raises:
+            TargetError: The backend has no engines for it.
+        """
+        for item in self.backends:
+            if item.name == name:
+                return item
+        names = ", ".join(item.name for item in self.backends)
+        raise TargetError(f"Target '{self.name}' has no backend '{name}'. Its backends: {names}.")
+
+    def check_period(self, period_ns: int) -> None:
+        """Refuse a control period that the target does not promise.
+
+        Raises:
+            TargetError: Shorter or longer than its limits.
+        """
+        if not self.min_period_ns <= period_ns <= self.max_period_ns:
+            raise TargetError(
+                f"Target '{self.name}' is good for control periods from {self.min_period_ns / 1e9:g} s to "
+                f"{self.max_period_ns / 1e9:g} s; this policy has {period_ns / 1e9:g} s. Choose another target."
+            )
+
+
+def load_target(name: str | Path) -> Target:
+    """Return an installed target by its name, or one from a path to its folder or ``target.toml``.
+
+    A text with a path separator, or ending in ``.toml``, is a path; everything else is a name.
+
+    Raises:
+        UnknownTarget: No installed target has this name.
+        TargetError: The file is not valid; the message names file and key.
+    """
+    text = os.fspath(name)
+    if isinstance(name, Path) or "/" in text or os.sep in text or text.endswith(".toml"):
+        path = Path(text)
+        return read_target(path / FILE_NAME if path.is_dir() else path)
+    folder = _folder()
+    if text not in known_targets():
+        raise UnknownTarget(text, known_targets())
+    return read_target(folder / text / FILE_NAME)
+
+
+def known_targets() -> tuple[str, ...]:
+    """Return the names of the installed targets, sorted."""
+    return tuple(sorted(path.parent.name for path in _folder().glob(f"*/{FILE_NAME}")))
+
+
+def read_target(path: Path) -> Target:
+    """Return the target in a ``target.toml``.
+
+    Raises:
+        TargetError: Not readable or not valid; an unknown key is refused with the list of known ones.
+    """
+    table = read_toml(path, ("schema", "name", "description", "cpu", "period", "backends", "notes"), TargetError)
+    schema = table.integer("schema")
+    if schema != SCHEMA:
+        raise TargetError(f"{path}: schema is {schema}. This edgerl reads {SCHEMA}.")
+    cpu = table.table("cpu", ("arch", "os", "flags"))
+    period = table.table("period", ("min_s", "max_s"))
+    low, high = (_nanoseconds(period, key) for key in ("min_s", "max_s"))
+    if low > high:
+        raise TargetError(f"{path}: [period] min_s {low / 1e9:g} is above max_s {high / 1e9:g}.")
+    target = Target(
+        schema=schema,
+        name=table.text("name"),
+        description=table.text("description"),
+        arch=cast(Architecture, cpu.choice("arch", get_args(Architecture))),
+        os=cast(System, cpu.choice("os", get_args(System))),
+        cpu_flags=cpu.texts("flags"),
+        backends=_read_backends(table),
+        min_period_ns=low,
+        max_period_ns=high,
+        notes=table.text("notes"),
+    )
+    folder = path.resolve().parent.name
+    if path.name == FILE_NAME and target.name != folder:
+        raise TargetError(f"{path}: name is {target.name!r}, its folder is {folder!r}. Both must be the same.")
+    return target
+
+
+def _read_backends(table: Table) -> tuple[TargetBackend, ...]:
+    names = table.keys("backends")
+    if not names:
+        raise TargetError(f"{table.where}: no backend is given. Expected a table such as [backends.onnxruntime].")
+    backends = table.table("backends", names)
+    return tuple(_read_backend(name, backends.table(name, ("precisions",))) for name in sorted(names))
+
+
+def _read_backend(name: str, table: Table) -> TargetBackend:
+    precisions = table.texts("precisions")
+    for precision in precisions:
+        if precision not in get_args(Precision):
+            raise TargetError(
+                f"{table.where}: precision {precision!r} is unknown. Valid: {', '.join(get_args(Precision))}."
+            )
+    if not precisions:
+        raise TargetError(f"{table.where}: precisions is empty. Valid: {', '.join(get_args(Precision))}.")
+    return TargetBackend(name, cast("tuple[Precision, ...]", precisions))
+
+
+def _nanoseconds(table: Table, key: str) -> int:
+    seconds = table.number(key)
+    if not 0 < seconds < 1e6:
+        raise TargetError(f"{table.where}: {key} is {seconds:g}. Expected seconds, more than 0.")
+    return round(seconds * 1e9)
+
+
+def _folder() -> Path:
+    """Return the folder of the targets: the checkout's own, else the one that the wheel brought."""
+    package = Path(__file__).resolve().parent
+    checkout = package.parent
+    # A folder called targets beside an installed package would be a stranger's; a checkout has its pyproject.toml.
+    if (checkout / "pyproject.toml").is_file() and (checkout / "targets" / "README.md").is_file():
+        return checkout / "targets"
+    return package / "_data" / "targets"
