@@ -5,6 +5,7 @@ message from its arguments. ``exit_code`` is what the command line returns: 1 fo
 
 ```text
 EdgerlError                    exit 1
+├── UnreadableFile             not there, no file, or not allowed
 ├── CheckpointError            a trainer's file, or something given with it
 │   ├── UnsafeCheckpoint       reading it would execute code from it
 │   ├── DamagedCheckpoint      truncated, or not what its name says
@@ -18,6 +19,8 @@ EdgerlError                    exit 1
 ├── ModelError                 an ONNX model
 │   ├── DynamicShape           an input or output without a static shape
 │   └── UnsupportedModel       an operator, opset or external data that is refused
+├── EngineError                a backend cannot build or load an engine
+│   └── UnknownBackend
 ├── TruthError                 recorded observations and actions that do not fit the policy
 ├── TargetError
 │   └── UnknownTarget
@@ -49,6 +52,13 @@ class EdgerlError(Exception):
     """Base of every error that is the input's fault, never edgerl's own."""
 
     exit_code = 1
+
+
+class UnreadableFile(EdgerlError):
+    """A file that was named cannot be opened."""
+
+    def __init__(self, path: Path | str, why: str) -> None:
+        super().__init__(f"{path}: cannot be read ({why}). Expected a file that is there and readable; check the path.")
 
 
 class CheckpointError(EdgerlError):
@@ -153,6 +163,21 @@ class UnsupportedModel(ModelError):
         super().__init__(f"{path}: {what}. Valid: {valid}.")
 
 
+class EngineError(EdgerlError):
+    """A backend cannot build or load an engine."""
+
+
+class UnknownBackend(EngineError):
+    """No installed backend has this name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        names = ", ".join(sorted(known)) or "none"
+        super().__init__(
+            f"Unknown backend '{name}'. Installed backends: {names}. "
+            "A package adds one with an entry point in the group edgerl.backends."
+        )
+
+
 class TruthError(EdgerlError):
     """Recorded observations and actions do not fit the policy."""
 
@@ -243,6 +268,13 @@ class GateFailed(EdgerlError):
 
 class ParityFailed(GateFailed):
     """The exported policy does not act as the trainer's."""
+
+    def __init__(self, where: str, expected: float, found: float, tolerance: float, extent: str) -> None:
+        super().__init__(
+            f"The exported policy does not act as trained: at {where} the trainer says {expected!r} and the export "
+            f"{found!r}, which differ by more than {tolerance:.3g} ({extent}). Nothing was written. Check that the "
+            "truth belongs to this checkpoint and its normalizer statistics (--stats); if it does, report the policy."
+        )
 
 
 class VerificationFailed(GateFailed):

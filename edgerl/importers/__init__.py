@@ -1,0 +1,1 @@
+"""Reading trainers' checkpoints without running them."""

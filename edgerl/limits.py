@@ -1,0 +1,81 @@
+"""Limits on files that nobody has vouched for.
+
+A hostile file can ask for more memory or time than a machine has with very few bytes. Every reader of such files
+counts what it makes against one :class:`Budget` and stops with one clear error. The defaults are an order of magnitude
+above the largest real checkpoint that we know; whoever has a larger one passes larger :class:`Limits`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgerl.errors import CheckpointTooLarge
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a reader of an untrusted file accepts."""
+
+    file_bytes: int = 2 << 30
+    """Size of a file as it lies on disk, in bytes."""
+    member_bytes: int = 1 << 30
+    """Unpacked size of one member of a zip archive, in bytes."""
+    archive_bytes: int = 2 << 30
+    """Unpacked size of all members of a zip archive together, in bytes."""
+    archive_members: int = 20_000
+    compression_ratio: int = 1_100
+    """Unpacked over packed size of one member; deflate cannot exceed 1,032."""
+    pickle_operations: int = 1_000_000
+    """Opcodes of one pickle, and items that they copy."""
+    depth: int = 200
+    """Containers inside containers."""
+    array_elements: int = 1 << 27
+    """Elements of all arrays of one file together."""
+    json_bytes: int = 64 << 20
+    """Size of a JSON text, in bytes."""
+
+
+class Budget:
+    """What is left of the limits while one file is read.
+
+    Args:
+        limits: What is accepted.
+        where: Names the file in errors.
+    """
+
+    def __init__(self, limits: Limits, where: str) -> None:
+        self.limits = limits
+        self.where = where
+        self._operations = 0
+        self._elements = 0
+
+    def spend_operations(self, count: int) -> None:
+        """Count opcodes, or items that an opcode copies.
+
+        Raises:
+            CheckpointTooLarge: More than ``limits.pickle_operations``.
+        """
+        self._operations += count
+        if self._operations > self.limits.pickle_operations:
+            raise CheckpointTooLarge(
+                self.where, "number of pickle operations", self._operations, self.limits.pickle_operations
+            )
+
+    def spend_elements(self, count: int) -> None:
+        """Count elements of arrays, before they are allocated.
+
+        Raises:
+            CheckpointTooLarge: More than ``limits.array_elements``.
+        """
+        self._elements += count
+        if self._elements > self.limits.array_elements:
+            raise CheckpointTooLarge(self.where, "number of array elements", self._elements, self.limits.array_elements)
+
+    def check_depth(self, depth: int) -> None:
+        """Refuse containers nested too deeply.
+
+        Raises:
+            CheckpointTooLarge: ``depth`` is more than ``limits.depth``.
+        """
+        if depth > self.limits.depth:
+            raise CheckpointTooLarge(self.where, "depth of nested objects", depth, self.limits.depth)
