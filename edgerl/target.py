@@ -8,6 +8,7 @@ the wheel; in a source checkout the checkout's own is read.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -25,16 +26,6 @@ Precision = Literal["float32", "float16", "int8"]
 
 
 @dataclass(frozen=True)
-class TargetBackend:
-    """A backend that has engines for this target."""
-
-    name: str
-    """As installed under the entry point ``edgerl.backends``."""
-    precisions: tuple[Precision, ...]
-    """Precisions of the ``core`` region that the target runs natively; anything else is refused, never emulated."""
-
-
-@dataclass(frozen=True)
 class Target:
     """What an engine may count on."""
 
@@ -46,24 +37,30 @@ class Target:
     os: System
     cpu_flags: tuple[str, ...]
     """Options of the C compiler for this CPU; empty: what every CPU of the architecture can do."""
-    backends: tuple[TargetBackend, ...]
+    backends: Mapping[str, tuple[Precision, ...]]
+    """By the name of each backend that has engines for this target: the precisions of the ``core`` region that run
+    natively there. Anything else is refused, never emulated."""
     min_period_ns: int
     """Shortest control period that anybody may ask of it, in [ns]."""
     max_period_ns: int
     notes: str
     """What was tried on it and what was not."""
 
-    def backend(self, name: str) -> TargetBackend:
-        """Return what this target says about a backend.
+    def check_engine(self, backend: str, precision: str) -> None:
+        """Refuse a backend or a precision that this target does not take.
 
         Raises:
-            TargetError: The backend has no engines for it.
+            TargetError: The message lists what it takes.
         """
-        for item in self.backends:
-            if item.name == name:
-                return item
-        names = ", ".join(item.name for item in self.backends)
-        raise TargetError(f"Target '{self.name}' has no backend '{name}'. Its backends: {names}.")
+        if backend not in self.backends:
+            raise TargetError(
+                f"Target '{self.name}' does not take backend '{backend}'. Valid: {', '.join(sorted(self.backends))}."
+            )
+        if precision not in self.backends[backend]:
+            raise TargetError(
+                f"Target '{self.name}' does not take {precision} engines of backend '{backend}'. "
+                f"Valid: {', '.join(self.backends[backend])}."
+            )
 
     def check_period(self, period_ns: int) -> None:
         """Refuse a control period that the target does not promise.
@@ -135,15 +132,15 @@ def read_target(path: Path) -> Target:
     return target
 
 
-def _read_backends(table: Table) -> tuple[TargetBackend, ...]:
+def _read_backends(table: Table) -> dict[str, tuple[Precision, ...]]:
     names = table.keys("backends")
     if not names:
         raise TargetError(f"{table.where}: no backend is given. Expected a table such as [backends.onnxruntime].")
     backends = table.table("backends", names)
-    return tuple(_read_backend(name, backends.table(name, ("precisions",))) for name in sorted(names))
+    return {name: _read_precisions(backends.table(name, ("precisions",))) for name in sorted(names)}
 
 
-def _read_backend(name: str, table: Table) -> TargetBackend:
+def _read_precisions(table: Table) -> tuple[Precision, ...]:
     precisions = table.texts("precisions")
     for precision in precisions:
         if precision not in get_args(Precision):
@@ -152,7 +149,7 @@ def _read_backend(name: str, table: Table) -> TargetBackend:
             )
     if not precisions:
         raise TargetError(f"{table.where}: precisions is empty. Valid: {', '.join(get_args(Precision))}.")
-    return TargetBackend(name, cast("tuple[Precision, ...]", precisions))
+    return cast("tuple[Precision, ...]", precisions)
 
 
 def _nanoseconds(table: Table, key: str) -> int:

@@ -50,7 +50,7 @@ def test_a_target_of_ones_own_is_loaded_from_its_folder_or_its_file(tmp_path: Pa
     assert target == load_target(str(path))
     assert target.cpu_flags == ("-mcpu=cortex-a72",)
     assert (target.min_period_ns, target.max_period_ns) == (2_000_000, 500_000_000)
-    assert target.backend("onnxruntime").precisions == ("float32",)
+    assert target.backends == {"onnxruntime": ("float32",)}
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
@@ -103,6 +103,10 @@ def test_periods_outside_the_limits_are_refused() -> None:
         target.check_period(500_000)
 
 
-def test_a_backend_that_is_not_there_lists_those_that_are() -> None:
-    with pytest.raises(TargetError, match=r"no backend 'tensorrt'. Its backends: onnxruntime"):
-        load_target("linux-x86_64").backend("tensorrt")
+def test_engines_that_the_target_does_not_take_are_refused_with_those_that_it_takes() -> None:
+    target = load_target("linux-x86_64")
+    target.check_engine("onnxruntime", "float32")
+    with pytest.raises(TargetError, match=r"does not take backend 'tensorrt'. Valid: onnxruntime"):
+        target.check_engine("tensorrt", "float32")
+    with pytest.raises(TargetError, match=r"does not take int8 engines of backend 'onnxruntime'. Valid: float32"):
+        target.check_engine("onnxruntime", "int8")
