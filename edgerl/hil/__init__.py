@@ -1,0 +1,1 @@
+"""Hardware in the loop, and what stands for the hardware: the Gymnasium plant that speaks the robot port."""
