@@ -31,7 +31,8 @@ EdgerlError                    exit 1
 ├── LoopError                  the control loop could not start or go on
 │   ├── PortError              the robot did not answer, or refused
 │   ├── GuardianError          the guardian did not start or died
-│   └── PolicyProcessError     the policy process did not start or died
+│   ├── PolicyProcessError     the policy process did not start or died
+│   └── DamagedRecording       a recording that is not as it was written
 ├── MissingExtra               an optional dependency that is not installed
 ├── PlatformError              not possible on this machine
 ├── OutputError                a file could not be written or is in the way
@@ -243,6 +244,13 @@ class GuardianError(LoopError):
 
 class PolicyProcessError(LoopError):
     """The policy process did not start or died."""
+
+
+class DamagedRecording(LoopError):
+    """A recording is not as it was written; a cut-off one is no such case."""
+
+    def __init__(self, path: Path | str, what: str) -> None:
+        super().__init__(f"{path}: {what}. Expected a recording as edgerl run writes it; copy it again from the robot.")
 
 
 class MissingExtra(EdgerlError):
