@@ -91,8 +91,8 @@ def record_bytes(state_count: int, command_count: int) -> int:
 
 def record_dtype(state_count: int, command_count: int) -> np.dtype[Any]:
     """Return the structured dtype of one record in the file: the ring's and its ``crc``."""
-    header: np.dtype[np.void] = np.dtype(TickHeader)
-    columns = [(name, header[name], getattr(TickHeader, name).offset) for name in header.names or ()]
+    header = dict(np.dtype(TickHeader).fields or {})
+    columns = [(name, column[0], int(column[1])) for name, column in header.items()]
     columns = [column for column in columns if column[0] != "reserved"]
     at = ctypes.sizeof(TickHeader)
     for name, count in (("state", state_count), ("action", command_count), ("command", command_count)):
