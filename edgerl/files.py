@@ -73,8 +73,8 @@ def fresh_folder(path: Path | str) -> Iterator[Path]:
     with _writing(path):
         part.mkdir()
     try:
-        yield part
         with _writing(path):
+            yield part
             _sync_tree(part)
             # A rename onto an empty folder succeeds, onto anything else it fails: nobody's files are lost to a race.
             part.rename(path)
@@ -123,7 +123,7 @@ def _check_place(path: Path) -> None:
     if not path.parent.is_dir():
         raise OutputError(f"{path}: the folder {path.parent} does not exist. Make it first, or choose another place.")
     with suppress(FileNotFoundError):
-        if not (stat.S_ISREG((mode := path.lstat().st_mode)) or stat.S_ISLNK(mode)):
+        if not (stat.S_ISREG(mode := path.lstat().st_mode) or stat.S_ISLNK(mode)):
             raise OutputError(f"{path}: is there already and is no regular file. Choose the name of a file.")
 
 
