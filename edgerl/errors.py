@@ -11,6 +11,7 @@ EdgerlError                    exit 1
 │   ├── DamagedCheckpoint      truncated, or not what its name says
 │   ├── CheckpointTooLarge     past a limit on size, depth or count
 │   ├── UnknownTrainer         no importer recognizes it
+│   ├── AmbiguousCheckpoint    several files could be meant
 │   ├── UnsupportedPolicy      recognized, but this policy class is not readable
 │   └── StatisticsMismatch     normalizer statistics that do not fit the policy
 ├── SpecError                  a PolicySpec, or a file that completes it
@@ -26,6 +27,7 @@ EdgerlError                    exit 1
 │   └── UnknownTarget
 ├── EnvelopeError              limits that are missing, unknown or contradict each other
 ├── BundleError
+│   ├── ManifestError          its parts contradict each other
 │   ├── DamagedBundle          a changed byte, a missing or an additional file
 │   └── UnsafePath             a member that would leave its folder
 ├── LoopError                  the control loop could not start or go on
@@ -98,6 +100,13 @@ class UnknownTrainer(CheckpointError):
             f"{path}: no importer recognizes this ({found}). Readable: {', '.join(sorted(known))}. "
             "If one of them wrote it, name it with --trainer."
         )
+
+
+class AmbiguousCheckpoint(CheckpointError):
+    """Several files could be meant, and the wrong one would act wrongly without a word."""
+
+    def __init__(self, path: Path | str, what: str, found: Iterable[str], remedy: str) -> None:
+        super().__init__(f"{path}: several files could be the {what}: {', '.join(sorted(found))}. {remedy}")
 
 
 class UnsupportedPolicy(CheckpointError):
@@ -207,6 +216,13 @@ class EnvelopeError(EdgerlError):
 
 class BundleError(EdgerlError):
     """A bundle cannot be made or read."""
+
+
+class ManifestError(BundleError):
+    """A manifest contradicts itself; where it was read from a file, that is a :class:`DamagedBundle`."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"The manifest is not valid: {problem}. Change that and pack again.")
 
 
 class DamagedBundle(BundleError):
