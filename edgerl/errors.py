@@ -22,6 +22,7 @@ EdgerlError                    exit 1
 │   └── UnsupportedModel       an operator, opset or external data that is refused
 ├── EngineError                a backend cannot build or load an engine
 │   └── UnknownBackend
+├── GoldenError                a golden set that is damaged or no golden set
 ├── TruthError                 recorded observations and actions that do not fit the policy
 ├── TargetError
 │   └── UnknownTarget
@@ -188,6 +189,13 @@ class UnknownBackend(EngineError):
         )
 
 
+class GoldenError(EdgerlError):
+    """A file is not a golden set."""
+
+    def __init__(self, path: Path | str, what: str) -> None:
+        super().__init__(f"{path}: not a golden set ({what.rstrip('.')}). Expected the file that edgerl export wrote.")
+
+
 class TruthError(EdgerlError):
     """Recorded observations and actions do not fit the policy."""
 
@@ -307,3 +315,10 @@ class VerificationFailed(GateFailed):
 
 class EnvelopeRejectsPolicy(GateFailed):
     """The limits would stop actions that the policy is known to take."""
+
+    def __init__(self, *, row: int, channel: str, what: str, rows: tuple[int, int]) -> None:
+        super().__init__(
+            f"Row {row} of the golden set: channel '{channel}' is {what}. The envelope would change or refuse "
+            f"{rows[0]:,} of the {rows[1]:,} golden actions. Widen that limit if the robot can take it; "
+            "otherwise this policy is not for this robot."
+        )

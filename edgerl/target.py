@@ -46,20 +46,29 @@ class Target:
     notes: str
     """What was tried on it and what was not."""
 
-    def check_engine(self, backend: str, precision: str) -> None:
-        """Refuse a backend or a precision that this target does not take.
+    def precisions(self, backend: str) -> tuple[Precision, ...]:
+        """Return the precisions in which a backend's engines run here.
 
         Raises:
-            TargetError: The message lists what it takes.
+            TargetError: It has none for this target; the message lists the backends that do.
         """
         if backend not in self.backends:
             raise TargetError(
                 f"Target '{self.name}' does not take backend '{backend}'. Valid: {', '.join(sorted(self.backends))}."
             )
-        if precision not in self.backends[backend]:
+        return self.backends[backend]
+
+    def check_engine(self, backend: str, precision: str) -> None:
+        """Refuse an engine that this target does not take.
+
+        Raises:
+            TargetError: Of another backend or precision; the message lists those that it takes.
+        """
+        valid = self.precisions(backend)
+        if precision not in valid:
             raise TargetError(
                 f"Target '{self.name}' does not take {precision} engines of backend '{backend}'. "
-                f"Valid: {', '.join(self.backends[backend])}."
+                f"Valid: {', '.join(valid)}."
             )
 
     def check_period(self, period_ns: int) -> None:
