@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from edgerl.errors import DamagedCheckpoint
+from edgerl.errors import CheckpointError, DamagedCheckpoint
 from edgerl.limits import Budget, Limits
 from edgerl.zip_reader import ZipReader, read_file
 
@@ -35,7 +35,23 @@ def read_npz(path: Path | str, limits: Limits | None = None) -> Mapping[str, Any
         CheckpointTooLarge: Past a limit.
     """
     limits = limits or Limits()
-    archive = ZipReader(read_file(path, limits), str(path), limits)
+    return parse_npz(read_file(path, limits), path, limits)
+
+
+def parse_npz(data: bytes, path: Path | str, limits: Limits | None = None) -> Mapping[str, AnyArray]:
+    """Return the arrays in the bytes of an ``.npz`` file by name, in the order of the file.
+
+    Args:
+        data: The whole file.
+        path: Names it in errors.
+        limits: How much is accepted.
+
+    Raises:
+        DamagedCheckpoint: Not a complete ``.npz`` of plain arrays.
+        CheckpointTooLarge: Past a limit.
+    """
+    limits = limits or Limits()
+    archive = ZipReader(data, str(path), limits)
     budget = Budget(limits, str(path))
     arrays: dict[str, AnyArray] = {}
     for member in archive.names:
@@ -44,6 +60,11 @@ def read_npz(path: Path | str, limits: Limits | None = None) -> Mapping[str, Any
             raise DamagedCheckpoint(path, f"array {name!r} is there twice")
         arrays[name] = _read_array(archive.read(member), f"{path}: array {name!r}", budget)
     return arrays
+
+
+def first_reason(error: CheckpointError, path: Path | str) -> str:
+    """Return what happened without the advice for a checkpoint, to be said in another file's error."""
+    return str(error).removeprefix(f"{path}: ").partition(". ")[0]
 
 
 def _read_array(data: bytes, where: str, budget: Budget) -> AnyArray:
