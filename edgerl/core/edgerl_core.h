@@ -134,11 +134,12 @@ typedef enum erl_on_violation { ERL_REJECT = 0, ERL_SATURATE = 1 } erl_on_violat
 /* Why a wanted ARM has not happened yet (bits of status.arm_blockers). */
 #define ERL_ARM_NO_STATE 0x01u
 #define ERL_ARM_STATE_FAULT 0x02u
-#define ERL_ARM_ESTOP_INPUT 0x04u
+#define ERL_ARM_ESTOP 0x04u
 #define ERL_ARM_POLICY_NOT_READY 0x08u
 #define ERL_ARM_ACTION_LATE 0x10u
 #define ERL_ARM_REJECTED 0x20u
 #define ERL_ARM_NOT_SAFE_MODE 0x40u
+#define ERL_ARM_DONE 0x80u
 
 /* Why a datagram was dropped: index of status.dropped. */
 typedef enum erl_drop {
@@ -148,7 +149,7 @@ typedef enum erl_drop {
     ERL_DROP_KIND = 3,
     ERL_DROP_SESSION = 4,
     ERL_DROP_CRC = 5,
-    ERL_DROP_COUNT = 6,  /* another number of channels than the configuration's */
+    ERL_DROP_FIELD = 6,  /* count of channels not as configured, unknown flag, reserved field not 0 */
     ERL_DROP_OLD = 7,    /* sequence or stamp did not advance */
     ERL_DROP_CAUSES = 8
 } erl_drop;
@@ -166,10 +167,9 @@ typedef enum erl_config_fault {
     ERL_CONFIG_STATE_CHANNEL = 8, /* dtype unknown, misaligned or outside the record */
     ERL_CONFIG_COMMAND_CHANNEL = 9, /* limits not ordered, safe outside them, a NaN, a negative rate */
     ERL_CONFIG_REALTIME = 10,    /* priority or cpu out of range */
-    ERL_START_ARGUMENTS = 11,
-    ERL_START_SEGMENT = 12,      /* a descriptor cannot be mapped, or its header is another */
-    ERL_START_REALTIME = 13,     /* production profile, and the kernel refused priority, affinity or memory lock */
-    ERL_CONFIG_FAULT_COUNT = 14
+    ERL_START_SEGMENT = 11,      /* a descriptor cannot be mapped, or its header is another */
+    ERL_START_REALTIME = 12,     /* production profile, and the kernel refused priority, affinity or memory lock */
+    ERL_CONFIG_FAULT_COUNT = 13
 } erl_config_fault;
 
 /* ---- configuration: written once by the supervisor, sealed, copied by the guardian -------------------------------- */

@@ -156,11 +156,12 @@ class ArmBlocker(IntFlag):
 
     NO_STATE = 0x01
     STATE_FAULT = 0x02
-    ESTOP_INPUT = 0x04
+    ESTOP = 0x04
     POLICY_NOT_READY = 0x08
     ACTION_LATE = 0x10
     REJECTED = 0x20
     NOT_SAFE_MODE = 0x40
+    DONE = 0x80
 
 
 class Drop(IntEnum):
@@ -172,5 +173,5 @@ class Drop(IntEnum):
     KIND = 3
     SESSION = 4
     CRC = 5
-    COUNT = 6
+    FIELD = 6
     OLD = 7

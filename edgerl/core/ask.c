@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ask.c: the middle of a tick: posts the observation, waits for the answer until the deadline, and runs it through the
+ * envelope. It also arms: a wanted ARM happens in the tick whose answer comes in time and passes.
+ *
+ * The policy is a stranger: its answer is copied out first, its epoch, sequence and count are compared afterwards, and
+ * a policy that posts without end is read a bounded number of times.
+ */
+#include "internal.h"
+
+#include <string.h>
+
+#define MAX_TAKES 4096u
+
+static uint64_t now(const erl_loop *loop) {
+    return loop->port.now_ns(loop->port.context);
+}
+
+static void post(erl_loop *loop, bool reset) {
+    const erl_observation_header header = {
+        .epoch = loop->status.epoch,
+        .sequence = loop->tick.tick,
+        .stamp_ns = loop->tick.tick_ns,
+        .deadline_ns = loop->deadline_ns,
+        .flags = reset ? ERL_OBSERVATION_RESET : 0u,
+        .bytes = loop->config.observation_bytes,
+    };
+    erl_observation_post(loop->segments.observation, &header, loop->observation);
+    loop->tick.post_ns = now(loop);
+}
+
+static bool answers(const erl_loop *loop) {
+    return loop->action.epoch == loop->status.epoch && loop->action.sequence == loop->tick.tick &&
+           loop->action.count == loop->config.command_count;
+}
+
+/* Looks once more after the deadline: an answer that is there then is better than none, and waits for nobody. */
+static bool take(erl_loop *loop) {
+    const erl_action_mailbox *mailbox = loop->segments.action;
+    for (uint32_t i = 0; i < MAX_TAKES; i++) {
+        const uint64_t now_ns = now(loop);
+        const uint32_t word = atomic_load_explicit(&mailbox->sequence, memory_order_relaxed);
+        if (erl_action_take(mailbox, &loop->action_seen, &loop->action) == ERL_OK) {
+            if (answers(loop)) {
+                loop->tick.action_ns = now(loop);
+                return true;
+            }
+            loop->status.actions_stale++;
+        }
+        if (now_ns >= loop->deadline_ns) {
+            return false;
+        }
+        loop->port.wait_word(loop->port.context, &mailbox->sequence, word, loop->deadline_ns);
+    }
+    return false;
+}
+
+static void account(erl_loop *loop, uint8_t all) {
+    for (uint32_t i = 0; i < loop->config.command_count; i++) {
+        const uint8_t verdict = loop->verdicts[i];
+        const uint64_t bit = UINT64_C(1) << (i % 64u);
+        loop->tick.rejected[i / 64u] |= (verdict & ERL_VERDICT_REJECTED) != 0 ? bit : 0u;
+        loop->tick.saturated[i / 64u] |= (verdict & ERL_VERDICT_SATURATED) != 0 ? bit : 0u;
+        for (uint32_t cause = 0; verdict != 0 && cause < ERL_CAUSE_COUNT; cause++) {
+            atomic_fetch_add_explicit(&loop->segments.status->violations[i][cause], (verdict >> cause) & 1u,
+                                      memory_order_relaxed);
+        }
+    }
+    loop->tick.causes = all & ((1u << ERL_CAUSE_COUNT) - 1u);
+    loop->status.rejected += (all & ERL_VERDICT_REJECTED) != 0;
+    loop->status.saturated += (all & ERL_VERDICT_SATURATED) != 0;
+}
+
+/* NOMINAL: loop->candidate may be written. */
+static uint32_t ask(erl_loop *loop, bool reset) {
+    post(loop, reset);
+    if (!take(loop)) {
+        loop->status.actions_late++;
+        return 1u << ERL_EVENT_ACTION_LATE;
+    }
+    loop->status.actions_taken++;
+    loop->tick.infer_ns = loop->action.infer_ns;
+    loop->tick.epoch = loop->action.epoch;
+    memcpy(loop->action_said, loop->action.values, sizeof loop->action_said);
+    if (loop->last_source != ERL_SOURCE_POLICY) {
+        erl_envelope_seed(&loop->envelope);
+    }
+    const uint8_t all = erl_envelope_check(&loop->envelope, false, loop->action_said, loop->candidate, loop->verdicts);
+    account(loop, all);
+    return (all & ERL_VERDICT_REJECTED) != 0 ? 1u << ERL_EVENT_REJECT : 0u;
+}
+
+static uint32_t arm_blockers(const erl_loop *loop, uint32_t events) {
+    const uint64_t ready = erl_action_ready_epoch(loop->segments.action);
+    const bool policy = loop->status.epoch != 0 && ready == loop->status.epoch;
+    uint32_t blockers = 0;
+    blockers |= loop->tick.observed ? 0u : ERL_ARM_NO_STATE;
+    blockers |= (events & (1u << ERL_EVENT_STATE_FAULT)) != 0 ? ERL_ARM_STATE_FAULT : 0u;
+    blockers |= (events & (1u << ERL_EVENT_ESTOP)) != 0 ? ERL_ARM_ESTOP : 0u;
+    blockers |= (events & (1u << ERL_EVENT_DONE)) != 0 ? ERL_ARM_DONE : 0u;
+    blockers |= policy && (events & (1u << ERL_EVENT_POLICY_FAULT)) == 0 ? 0u : ERL_ARM_POLICY_NOT_READY;
+    return blockers;
+}
+
+/* Gives up after arm_ticks states, so that a wish from long ago never comes true by surprise. */
+static void not_armed(erl_loop *loop, uint32_t blockers) {
+    loop->status.arm_blockers = blockers;
+    loop->arm_left -= loop->has_state;
+    loop->status.arm_refused += loop->arm_left == 0;
+}
+
+static uint32_t try_to_arm(erl_loop *loop) {
+    const uint32_t met = ask(loop, true);
+    if (met != 0) {
+        not_armed(loop, (met & (1u << ERL_EVENT_REJECT)) != 0 ? ERL_ARM_REJECTED : ERL_ARM_ACTION_LATE);
+        return met;
+    }
+    loop->arm_left = 0;
+    loop->status.arm_blockers = 0;
+    loop->status.armed++;
+    erl_bucket_start(&loop->bucket, loop->config.bucket_limit, loop->config.bucket_window);
+    return 1u << ERL_EVENT_ARM;
+}
+
+/* The policy is asked in ACTIVE, and in SAFE when ARM is wanted; never in a tick that already ends otherwise. */
+uint32_t erl_loop_ask(erl_loop *loop, uint32_t events) {
+    if ((events & (1u << ERL_EVENT_DISARM)) != 0) {
+        loop->arm_left = 0;
+    }
+    if (loop->mode == ERL_MODE_SAFE && loop->arm_left > 0) {
+        const uint32_t blockers = arm_blockers(loop, events);
+        if (blockers != 0) {
+            not_armed(loop, blockers);
+        } else if (events == 0) {
+            return try_to_arm(loop);
+        }
+    } else if (loop->mode == ERL_MODE_ACTIVE && events == 0) {
+        return ask(loop, (loop->tick.state_flags & ERL_STATE_EPISODE_START) != 0);
+    }
+    return events;
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * guardian.c: the guardian process. It maps what it was handed, sets itself up, and ticks until it is told to quit.
+ *
+ *     edgerl-guardian CONFIG STATUS REQUESTS OBSERVATION ACTION RING SOCKET
+ *
+ * Each argument is an inherited descriptor. It opens nothing and reads nothing else from its arguments. Exit code 0:
+ * it was told to quit, or lost its supervisor; 1: it refused to start, and the status says why.
+ */
+#define _GNU_SOURCE
+#include "internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { CONFIG = 1, STATUS, REQUESTS, OBSERVATION, ACTION, RING, SOCKET, ARGUMENTS };
+
+static erl_loop loop;
+static erl_config config;
+static erl_udp udp;
+
+static void on_terminate(int signal_number) {
+    (void)signal_number;
+    erl_loop_terminate(&loop);
+}
+
+/* A terminal's Ctrl-C reaches the whole group: it is the supervisor's to turn into an orderly end. */
+static void set_up_signals(void) {
+    struct sigaction terminate = {.sa_handler = on_terminate};
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    sigaction(SIGTERM, &terminate, NULL);
+    sigaction(SIGINT, &ignore, NULL);
+    sigaction(SIGHUP, &ignore, NULL);
+    sigaction(SIGPIPE, &ignore, NULL);
+}
+
+static int descriptor_of(const char *text) {
+    char *end = NULL;
+    errno = 0;
+    const long number = strtol(text, &end, 10);
+    return errno == 0 && end != text && *end == '\0' && number >= 0 && number <= 65535 ? (int)number : -1;
+}
+
+/* NULL: not a segment of at least `bytes` whose first words are these. */
+static void *map(const char *text, size_t bytes, uint32_t magic, int protection) {
+    const int descriptor = descriptor_of(text);
+    struct stat about;
+    if (descriptor < 0 || fstat(descriptor, &about) != 0 || about.st_size < (off_t)bytes) {
+        return NULL;
+    }
+    void *start = mmap(NULL, bytes, protection, MAP_SHARED | MAP_POPULATE, descriptor, 0);
+    close(descriptor);
+    if (start == MAP_FAILED) {
+        return NULL;
+    }
+    const uint32_t *header = start;
+    return header[0] == magic && header[1] == ERL_LAYOUT_VERSION ? start : NULL;
+}
+
+static int connected_socket(const char *text) {
+    const int descriptor = descriptor_of(text);
+    struct sockaddr_storage peer;
+    socklen_t bytes = sizeof peer;
+    int type = 0;
+    socklen_t type_bytes = sizeof type;
+    if (descriptor < 0 || getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &type, &type_bytes) != 0 || type != SOCK_DGRAM ||
+        getpeername(descriptor, (struct sockaddr *)&peer, &bytes) != 0) {
+        return -1;
+    }
+    return descriptor;
+}
+
+static bool map_segments(char **arguments, erl_segments *segments) {
+    const int both = PROT_READ | PROT_WRITE;
+    segments->requests = map(arguments[REQUESTS], sizeof(erl_requests), ERL_REQUESTS_MAGIC, PROT_READ);
+    segments->observation =
+        map(arguments[OBSERVATION], sizeof(erl_observation_mailbox), ERL_OBSERVATION_MAGIC, both);
+    segments->action = map(arguments[ACTION], sizeof(erl_action_mailbox), ERL_ACTION_MAGIC, PROT_READ);
+    segments->ring = map(arguments[RING], erl_ring_bytes(&config), ERL_RING_MAGIC, both);
+    udp.descriptor = connected_socket(arguments[SOCKET]);
+    udp.spin_ns = config.spin_ns;
+    return segments->requests != NULL && segments->observation != NULL && segments->action != NULL &&
+           segments->ring != NULL && udp.descriptor >= 0;
+}
+
+static uint32_t read_config(const char *text) {
+    const erl_config *shared = map(text, sizeof(erl_config), ERL_CONFIG_MAGIC, PROT_READ);
+    if (shared == NULL) {
+        return ERL_START_SEGMENT;
+    }
+    config = *shared;
+    munmap((void *)(uintptr_t)shared, sizeof(erl_config));
+    return erl_config_check(&config);
+}
+
+static int lock_memory(const erl_segments *segments) {
+    const struct {
+        const void *start;
+        size_t bytes;
+    } parts[] = {
+        {segments->status, sizeof(erl_status_block)},
+        {segments->requests, sizeof(erl_requests)},
+        {segments->observation, sizeof(erl_observation_mailbox)},
+        {segments->action, sizeof(erl_action_mailbox)},
+        {segments->ring, erl_ring_bytes(&config)},
+    };
+    int first = erl_realtime_lock_process();
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        const int error = erl_realtime_lock_segment(parts[i].start, parts[i].bytes);
+        first = first != 0 ? first : error;
+    }
+    return first;
+}
+
+static bool set_up_realtime(const erl_segments *segments) {
+    erl_status *status = &loop.status;
+    status->lock_errno = config.lock_memory ? lock_memory(segments) : 0;
+    status->affinity_errno = erl_realtime_affinity(config.cpu);
+    status->priority_errno = erl_realtime_priority(config.priority);
+    const bool refused = status->lock_errno != 0 || status->affinity_errno != 0 || status->priority_errno != 0;
+    return !config.production || (!refused && config.lock_memory && config.priority > 0);
+}
+
+static uint32_t start(char **arguments, erl_segments *segments) {
+    uint32_t fault = read_config(arguments[CONFIG]);
+    if (fault != ERL_CONFIG_OK) {
+        return fault;
+    }
+    if (!map_segments(arguments, segments)) {
+        return ERL_START_SEGMENT;
+    }
+    const erl_port port = erl_udp_port(&udp);
+    fault = erl_loop_start(&loop, &config, segments, &port);
+    if (fault != ERL_CONFIG_OK) {
+        return fault;
+    }
+    return set_up_realtime(segments) ? ERL_CONFIG_OK : ERL_START_REALTIME;
+}
+
+int main(int count, char **arguments) {
+    if (count != ARGUMENTS) {
+        fputs("edgerl-guardian is started by `edgerl run`, with seven inherited descriptors.\n", stderr);
+        return EXIT_FAILURE;
+    }
+    set_up_signals();
+    erl_segments segments = {0};
+    segments.status = map(arguments[STATUS], sizeof(erl_status_block), ERL_STATUS_MAGIC, PROT_READ | PROT_WRITE);
+    if (segments.status == NULL) {
+        return EXIT_FAILURE;
+    }
+    const uint32_t fault = start(arguments, &segments);
+    loop.status.pid = getpid();
+    loop.status.start_fault = fault;
+    loop.status.phase = fault == ERL_CONFIG_OK ? ERL_PHASE_READY : ERL_PHASE_REFUSED;
+    loop.status.time_ns = erl_clock_now();
+    erl_status_publish(segments.status, &loop.status);
+    if (fault != ERL_CONFIG_OK) {
+        return EXIT_FAILURE;
+    }
+    while (erl_tick(&loop) == ERL_OK) {
+    }
+    return EXIT_SUCCESS;
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * internal.h: what the files of the core share with each other and with nobody else. No struct here crosses a process.
+ */
+#ifndef EDGERL_INTERNAL_H
+#define EDGERL_INTERNAL_H
+
+#include "edgerl_core.h"
+
+#include <signal.h>
+#include <stdbool.h>
+
+#ifdef __FAST_MATH__
+#error "the envelope relies on NaN and infinity: build without -ffast-math"
+#endif
+
+#define ERL_NS_PER_S UINT64_C(1000000000)
+
+/* ---- clock.c ---- */
+uint64_t erl_clock_now(void);
+void erl_clock_sleep_until(uint64_t time_ns, uint64_t spin_ns);
+
+/* ---- mailbox.c ---- */
+#define ERL_MAX_READS 64u /* torn copies in a row before a reader gives up */
+#define ERL_WORDS(type) (sizeof(type) / 8u)
+void erl_words_store(_Atomic uint64_t *to, const void *from, size_t words);
+void erl_words_load(void *to, const _Atomic uint64_t *from, size_t words);
+void erl_write_begin(_Atomic uint32_t *sequence);
+void erl_write_end(_Atomic uint32_t *sequence);
+uint32_t erl_read_once(const _Atomic uint32_t *sequence, uint32_t *at, void *to, const _Atomic uint64_t *from,
+                       size_t words);
+void erl_observation_post(erl_observation_mailbox *mailbox, const erl_observation_header *header, const void *record);
+uint32_t erl_action_take(const erl_action_mailbox *mailbox, uint32_t *seen, erl_action *out);
+
+/* ---- futex.c ---- */
+uint32_t erl_futex_wait(const _Atomic uint32_t *word, uint32_t seen, uint64_t deadline_ns);
+void erl_futex_wake(_Atomic uint32_t *word);
+
+/* ---- ring.c ---- */
+uint32_t erl_record_bytes(const erl_config *config);
+void erl_ring_append(erl_ring *ring, const erl_config *config, const void *record);
+
+/* ---- status.c ---- */
+void erl_status_publish(erl_status_block *block, const erl_status *status);
+
+/* ---- envelope.c ---- */
+typedef struct erl_envelope {
+    const erl_command_channel *channels;
+    uint32_t count;
+    bool has_last;     /* a command was written */
+    bool has_rate;     /* and another since the last seed, so that its rate counts */
+    uint64_t since_ns; /* time since the last write, in the tick's clock */
+    float last[ERL_MAX_COMMANDS];
+    double rate[ERL_MAX_COMMANDS]; /* units/s, between the last two writes */
+} erl_envelope;
+
+bool erl_channel_valid(const erl_command_channel *channel);
+void erl_envelope_start(erl_envelope *envelope, const erl_command_channel *channels, uint32_t count);
+void erl_envelope_seed(erl_envelope *envelope);
+void erl_envelope_advance(erl_envelope *envelope, uint64_t elapsed_ns);
+uint8_t erl_envelope_check(const erl_envelope *envelope, bool never_reject, const float *wanted, float *out,
+                           uint8_t *verdicts);
+void erl_envelope_commit(erl_envelope *envelope, const float *written);
+
+/* ---- bucket.c ---- */
+typedef struct erl_bucket {
+    uint32_t limit;
+    uint32_t window;
+    uint32_t next;
+    uint32_t level;
+    uint64_t bits[ERL_MAX_WINDOW / 64];
+} erl_bucket;
+
+void erl_bucket_start(erl_bucket *bucket, uint32_t limit, uint32_t window);
+void erl_bucket_push(erl_bucket *bucket, bool degraded);
+bool erl_bucket_full(const erl_bucket *bucket);
+
+/* ---- modes.c ---- */
+erl_transition erl_modes_cell(uint32_t mode, uint32_t event);
+uint32_t erl_modes_governing(uint32_t events);
+uint32_t erl_modes_resolve(uint32_t source, uint32_t on_reject, bool has_last, uint64_t ladder_ns, uint64_t hold_ns,
+                           uint64_t safe_ns);
+
+/* ---- assembler.c ---- */
+bool erl_assemble(const erl_config *config, const float *state, uint8_t *record);
+
+/* ---- wire.c ---- */
+#define ERL_KIND_STATE 4u
+#define ERL_KIND_COMMAND 5u
+#define ERL_KIND_BYE 6u
+#define ERL_WIRE_HEADER 32u
+
+typedef struct erl_state {
+    uint64_t sequence;
+    uint64_t stamp_ns;
+    uint32_t kind; /* STATE or BYE; of a BYE the rest is not set */
+    uint32_t flags;
+    float values[ERL_MAX_STATES];
+} erl_state;
+
+typedef struct erl_command {
+    uint64_t session;
+    uint64_t sequence;
+    uint64_t stamp_ns;
+    uint64_t state_sequence;
+    uint64_t state_stamp_ns;
+    uint64_t valid_for_ns;
+    uint8_t mode;
+    uint8_t source;
+    uint16_t count;
+    const float *values;
+} erl_command;
+
+uint32_t erl_crc32(const void *bytes, size_t count);
+uint32_t erl_wire_parse(const uint8_t *bytes, size_t size, uint64_t session, uint32_t state_count, erl_state *out);
+uint32_t erl_wire_command(const erl_command *command, uint8_t *out);
+
+/* ---- port.c ---- */
+typedef struct erl_udp {
+    int descriptor;
+    uint64_t spin_ns;
+} erl_udp;
+
+erl_port erl_udp_port(erl_udp *udp);
+
+/* ---- realtime.c ---- */
+int erl_realtime_priority(int priority);
+int erl_realtime_affinity(int cpu);
+int erl_realtime_lock_process(void);
+int erl_realtime_lock_segment(const void *start, size_t bytes);
+
+/* ---- loop.c ---- */
+typedef struct erl_requests_seen {
+    uint32_t counters[ERL_REQUEST_COUNT];
+    bool supervisor_lost;
+    uint64_t heartbeat;
+    uint64_t heartbeat_ns; /* when it last changed */
+} erl_requests_seen;
+
+struct erl_loop {
+    erl_config config;
+    erl_segments segments;
+    erl_port port;
+    erl_envelope envelope;
+    erl_bucket bucket;
+    erl_status status;
+    erl_requests_seen seen;
+    uint32_t mode;
+    uint32_t last_source;
+    uint64_t in_mode_ns;
+    uint64_t next_ns;       /* the next grid point */
+    uint64_t last_tick_ns;  /* the tick's clock at the last tick */
+    uint64_t last_start_ns; /* CLOCK_MONOTONIC at the last tick */
+    uint64_t command_sequence;
+    uint32_t arm_left; /* ticks until a wanted ARM is given up; 0: none is wanted */
+    uint32_t action_seen;
+    uint32_t drained;  /* datagrams read in this tick */
+    uint64_t deadline_ns; /* of this tick's action, CLOCK_MONOTONIC */
+    volatile sig_atomic_t terminate; /* set by the guardian's SIGTERM */
+    bool timed_out;
+    bool bye;
+    bool has_state;
+    erl_state state;    /* the newest one taken */
+    erl_state incoming; /* being parsed */
+    erl_action action;
+    float action_said[ERL_MAX_COMMANDS];
+    float candidate[ERL_MAX_COMMANDS]; /* the action after the envelope */
+    float command[ERL_MAX_COMMANDS];
+    uint8_t verdicts[ERL_MAX_COMMANDS];
+    erl_tick_header tick; /* the record in progress */
+    uint8_t datagram[ERL_MAX_DATAGRAM];
+    _Alignas(64) uint8_t observation[ERL_MAX_OBSERVATION_BYTES];
+    _Alignas(8) uint8_t record[sizeof(erl_tick_header) + 4u * (ERL_MAX_STATES + 2u * ERL_MAX_COMMANDS) + 8u];
+};
+
+void erl_loop_terminate(erl_loop *loop);
+void erl_loop_enter(erl_loop *loop, uint32_t next, uint32_t event);
+
+/* ---- sense.c: waits for this tick's time and takes the newest state ---- */
+uint32_t erl_loop_sense(erl_loop *loop); /* event bits */
+
+/* ---- requests.c ---- */
+uint32_t erl_loop_poll_requests(erl_loop *loop);     /* event bits */
+bool erl_loop_request_urgent(const erl_loop *loop); /* one that cannot wait for a state */
+
+/* ---- ask.c: observation to policy, action back, envelope ---- */
+uint32_t erl_loop_ask(erl_loop *loop, uint32_t events); /* event bits, with those of the asking */
+
+#endif

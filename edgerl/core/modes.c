@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * modes.c: the one table that says, for every mode and event, where this tick's command comes from and which mode
+ * follows. What is tested, printed and run is this table. It keeps no state and reads no clock.
+ *
+ * Any mode leaves for STOPPED by ESTOP, and only RESET leads out of FALLBACK and STOPPED. ACTIVE is entered by one
+ * cell only: SAFE with ARM.
+ */
+#include "internal.h"
+
+#define CELL(source_, next_) {.source = ERL_SOURCE_##source_, .next = ERL_MODE_##next_}
+
+static const erl_transition TABLE[ERL_MODE_COUNT][ERL_EVENT_COUNT] = {
+    [ERL_MODE_SAFE] =
+        {
+            [ERL_EVENT_NOMINAL] = CELL(SAFE, SAFE),
+            [ERL_EVENT_ARM] = CELL(POLICY, ACTIVE),
+            [ERL_EVENT_ACTION_LATE] = CELL(SAFE, SAFE),
+            [ERL_EVENT_STATE_LOST] = CELL(SAFE, SAFE),
+            [ERL_EVENT_REJECT] = CELL(SAFE, SAFE),
+            [ERL_EVENT_DISARM] = CELL(SAFE, SAFE),
+            [ERL_EVENT_DONE] = CELL(SAFE, SAFE),
+            [ERL_EVENT_BUCKET_FAULT] = CELL(SAFE, SAFE),
+            [ERL_EVENT_STATE_FAULT] = CELL(SAFE, SAFE),
+            [ERL_EVENT_POLICY_FAULT] = CELL(SAFE, SAFE),
+            [ERL_EVENT_SUPERVISOR_FAULT] = CELL(SAFE, STOPPED),
+            [ERL_EVENT_LADDER_END] = CELL(LAPSE, STOPPED),
+            [ERL_EVENT_RESET] = CELL(SAFE, SAFE),
+            [ERL_EVENT_ESTOP] = CELL(SAFE, STOPPED),
+            [ERL_EVENT_QUIT] = CELL(SAFE, STOPPED),
+        },
+    [ERL_MODE_PREPARE] =
+        {
+            [ERL_EVENT_NOMINAL] = CELL(SAFE, SAFE),
+            [ERL_EVENT_ARM] = CELL(SAFE, SAFE),
+            [ERL_EVENT_ACTION_LATE] = CELL(SAFE, SAFE),
+            [ERL_EVENT_STATE_LOST] = CELL(SAFE, SAFE),
+            [ERL_EVENT_REJECT] = CELL(SAFE, SAFE),
+            [ERL_EVENT_DISARM] = CELL(SAFE, SAFE),
+            [ERL_EVENT_DONE] = CELL(SAFE, SAFE),
+            [ERL_EVENT_BUCKET_FAULT] = CELL(SAFE, SAFE),
+            [ERL_EVENT_STATE_FAULT] = CELL(SAFE, SAFE),
+            [ERL_EVENT_POLICY_FAULT] = CELL(SAFE, SAFE),
+            [ERL_EVENT_SUPERVISOR_FAULT] = CELL(SAFE, STOPPED),
+            [ERL_EVENT_LADDER_END] = CELL(LAPSE, STOPPED),
+            [ERL_EVENT_RESET] = CELL(SAFE, SAFE),
+            [ERL_EVENT_ESTOP] = CELL(SAFE, STOPPED),
+            [ERL_EVENT_QUIT] = CELL(SAFE, STOPPED),
+        },
+    [ERL_MODE_ACTIVE] =
+        {
+            [ERL_EVENT_NOMINAL] = CELL(POLICY, ACTIVE),
+            [ERL_EVENT_ARM] = CELL(POLICY, ACTIVE),
+            [ERL_EVENT_ACTION_LATE] = CELL(HOLD, ACTIVE),
+            [ERL_EVENT_STATE_LOST] = CELL(HOLD, ACTIVE),
+            [ERL_EVENT_REJECT] = CELL(ON_REJECT, ACTIVE),
+            [ERL_EVENT_DISARM] = CELL(SAFE, SAFE),
+            [ERL_EVENT_DONE] = CELL(SAFE, SAFE),
+            [ERL_EVENT_BUCKET_FAULT] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_STATE_FAULT] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_POLICY_FAULT] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_SUPERVISOR_FAULT] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_LADDER_END] = CELL(LAPSE, STOPPED),
+            [ERL_EVENT_RESET] = CELL(SAFE, SAFE),
+            [ERL_EVENT_ESTOP] = CELL(SAFE, STOPPED),
+            [ERL_EVENT_QUIT] = CELL(SAFE, STOPPED),
+        },
+    [ERL_MODE_FALLBACK] =
+        {
+            [ERL_EVENT_NOMINAL] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_ARM] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_ACTION_LATE] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_STATE_LOST] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_REJECT] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_DISARM] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_DONE] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_BUCKET_FAULT] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_STATE_FAULT] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_POLICY_FAULT] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_SUPERVISOR_FAULT] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_LADDER_END] = CELL(LAPSE, STOPPED),
+            [ERL_EVENT_RESET] = CELL(SAFE, SAFE),
+            [ERL_EVENT_ESTOP] = CELL(SAFE, STOPPED),
+            [ERL_EVENT_QUIT] = CELL(SAFE, STOPPED),
+        },
+    [ERL_MODE_STOPPED] =
+        {
+            [ERL_EVENT_NOMINAL] = CELL(LAPSE, STOPPED),
+            [ERL_EVENT_ARM] = CELL(LAPSE, STOPPED),
+            [ERL_EVENT_ACTION_LATE] = CELL(LAPSE, STOPPED),
+            [ERL_EVENT_STATE_LOST] = CELL(LAPSE, STOPPED),
+            [ERL_EVENT_REJECT] = CELL(LAPSE, STOPPED),
+            [ERL_EVENT_DISARM] = CELL(LAPSE, STOPPED),
+            [ERL_EVENT_DONE] = CELL(LAPSE, STOPPED),
+            [ERL_EVENT_BUCKET_FAULT] = CELL(LAPSE, STOPPED),
+            [ERL_EVENT_STATE_FAULT] = CELL(LAPSE, STOPPED),
+            [ERL_EVENT_POLICY_FAULT] = CELL(LAPSE, STOPPED),
+            [ERL_EVENT_SUPERVISOR_FAULT] = CELL(LAPSE, STOPPED),
+            [ERL_EVENT_LADDER_END] = CELL(LAPSE, STOPPED),
+            [ERL_EVENT_RESET] = CELL(SAFE, SAFE),
+            [ERL_EVENT_ESTOP] = CELL(LAPSE, STOPPED),
+            [ERL_EVENT_QUIT] = CELL(LAPSE, STOPPED),
+        },
+};
+
+static const char *const MODE_NAMES[ERL_MODE_COUNT] = {"safe", "prepare", "active", "fallback", "stopped"};
+
+static const char *const EVENT_NAMES[ERL_EVENT_COUNT] = {
+    "nominal",      "arm",         "action-late",  "state-lost",       "reject",     "disarm", "done", "bucket-fault",
+    "state-fault", "policy-fault", "supervisor-fault", "ladder-end", "reset", "estop", "quit",
+};
+
+static const char *const SOURCE_NAMES[ERL_SOURCE_NAMES] = {"policy", "hold", "safe", "lapse", "ladder", "on-reject"};
+
+/* Out of range is a broken caller: the safest cell there is. */
+erl_transition erl_modes_cell(uint32_t mode, uint32_t event) {
+    if (mode >= ERL_MODE_COUNT || event >= ERL_EVENT_COUNT) {
+        return (erl_transition)CELL(LAPSE, STOPPED);
+    }
+    return TABLE[mode][event];
+}
+
+/* The most severe of the tick's events governs it. */
+uint32_t erl_modes_governing(uint32_t events) {
+    uint32_t governing = ERL_EVENT_NOMINAL;
+    for (uint32_t event = 0; event < ERL_EVENT_COUNT; event++) {
+        if (events & (1u << event)) {
+            governing = event;
+        }
+    }
+    return governing;
+}
+
+static uint32_t rung(uint64_t ladder_ns, uint64_t hold_ns, uint64_t safe_ns) {
+    if (ladder_ns < hold_ns) {
+        return ERL_SOURCE_HOLD;
+    }
+    return ladder_ns < hold_ns + safe_ns ? ERL_SOURCE_SAFE : ERL_SOURCE_LAPSE;
+}
+
+/* From what the table names to POLICY, HOLD, SAFE or LAPSE. Holding nothing is the safe command. */
+uint32_t erl_modes_resolve(uint32_t source, uint32_t on_reject, bool has_last, uint64_t ladder_ns, uint64_t hold_ns,
+                           uint64_t safe_ns) {
+    uint32_t resolved = source;
+    if (source == ERL_SOURCE_LADDER) {
+        resolved = rung(ladder_ns, hold_ns, safe_ns);
+    } else if (source == ERL_SOURCE_ON_REJECT) {
+        resolved = on_reject;
+    }
+    return resolved == ERL_SOURCE_HOLD && !has_last ? ERL_SOURCE_SAFE : resolved;
+}
+
+uint32_t erl_modes_transition(uint32_t mode, uint32_t event, erl_transition *out) {
+    *out = erl_modes_cell(mode, event);
+    return mode < ERL_MODE_COUNT && event < ERL_EVENT_COUNT ? ERL_OK : ERL_BAD;
+}
+
+const char *erl_mode_name(uint32_t mode) {
+    return mode < ERL_MODE_COUNT ? MODE_NAMES[mode] : NULL;
+}
+
+const char *erl_event_name(uint32_t event) {
+    return event < ERL_EVENT_COUNT ? EVENT_NAMES[event] : NULL;
+}
+
+const char *erl_source_name(uint32_t source) {
+    return source < ERL_SOURCE_NAMES ? SOURCE_NAMES[source] : NULL;
+}

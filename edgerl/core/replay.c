@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * replay.c: the guardian's envelope on recorded commands, for `edgerl pack` and for tests. It decides as tick.c does
+ * in ACTIVE: a good or saturated row is written, a rejected one writes what on_reject says.
+ */
+#include "internal.h"
+
+#include <math.h>
+#include <string.h>
+
+static void begin_episode(erl_envelope *envelope, const erl_command_channel *channels, uint32_t count,
+                          uint64_t seed_ns) {
+    erl_envelope_start(envelope, channels, count);
+    if (seed_ns == 0) {
+        return;
+    }
+    float safe[ERL_MAX_COMMANDS];
+    for (uint32_t i = 0; i < count; i++) {
+        safe[i] = channels[i].safe;
+    }
+    erl_envelope_commit(envelope, safe);
+    erl_envelope_advance(envelope, seed_ns);
+}
+
+static void write_row(erl_envelope *envelope, uint32_t source, const float *candidate, float *written) {
+    const uint32_t resolved = erl_modes_resolve(source, source, envelope->has_last, 0, 0, 0);
+    if (resolved == ERL_SOURCE_LAPSE) {
+        for (uint32_t i = 0; i < envelope->count; i++) {
+            written[i] = NAN;
+        }
+        return;
+    }
+    if (resolved == ERL_SOURCE_POLICY) {
+        memcpy(written, candidate, envelope->count * sizeof(float));
+    } else if (resolved == ERL_SOURCE_HOLD) {
+        memcpy(written, envelope->last, envelope->count * sizeof(float));
+    } else {
+        float safe[ERL_MAX_COMMANDS];
+        uint8_t ignored[ERL_MAX_COMMANDS];
+        for (uint32_t i = 0; i < envelope->count; i++) {
+            safe[i] = envelope->channels[i].safe;
+        }
+        erl_envelope_seed(envelope);
+        (void)erl_envelope_check(envelope, true, safe, written, ignored);
+    }
+    erl_envelope_commit(envelope, written);
+}
+
+uint32_t erl_envelope_replay(const erl_command_channel *channels, uint32_t count, uint32_t on_reject,
+                             uint64_t seed_ns, uint64_t rows, const float *commands, const uint64_t *times_ns,
+                             const uint8_t *episode_start, uint8_t *verdicts, float *written) {
+    if (count < 1 || count > ERL_MAX_COMMANDS || on_reject < ERL_SOURCE_HOLD || on_reject > ERL_SOURCE_LAPSE) {
+        return ERL_BAD;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (!erl_channel_valid(&channels[i])) {
+            return ERL_BAD;
+        }
+    }
+    erl_envelope envelope;
+    float candidate[ERL_MAX_COMMANDS];
+    uint32_t last_source = ERL_SOURCE_LAPSE;
+    erl_envelope_start(&envelope, channels, count);
+    for (uint64_t row = 0; row < rows; row++) {
+        if (row == 0 || episode_start[row] != 0) {
+            begin_episode(&envelope, channels, count, seed_ns);
+        } else {
+            erl_envelope_advance(&envelope, times_ns[row] > times_ns[row - 1] ? times_ns[row] - times_ns[row - 1] : 0);
+        }
+        if (last_source != ERL_SOURCE_POLICY) {
+            erl_envelope_seed(&envelope);
+        }
+        const uint8_t all = erl_envelope_check(&envelope, false, commands + row * count, candidate,
+                                               verdicts + row * count);
+        last_source = (all & ERL_VERDICT_REJECTED) != 0 ? on_reject : ERL_SOURCE_POLICY;
+        write_row(&envelope, last_source, candidate, written + row * count);
+    }
+    return ERL_OK;
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * requests.c: what the supervisor asked for since the last tick, and whether it is alive. Every counter is compared
+ * for "different", so a request made before the guardian's first tick counts too.
+ */
+#include "internal.h"
+
+static const uint32_t EVENT_OF[ERL_REQUEST_COUNT] = {
+    [ERL_REQUEST_ARM] = ERL_EVENT_NOMINAL, /* wanting is not arming: ask.c raises ARM */
+    [ERL_REQUEST_DISARM] = ERL_EVENT_DISARM,
+    [ERL_REQUEST_ESTOP] = ERL_EVENT_ESTOP,
+    [ERL_REQUEST_RESET] = ERL_EVENT_RESET,
+    [ERL_REQUEST_QUIT] = ERL_EVENT_QUIT,
+    [ERL_REQUEST_POLICY_DIED] = ERL_EVENT_POLICY_FAULT,
+};
+
+static uint32_t counter(const erl_loop *loop, uint32_t kind) {
+    return atomic_load_explicit(&loop->segments.requests->counters[kind], memory_order_acquire);
+}
+
+static bool heartbeat_missing(const erl_loop *loop, uint64_t now_ns) {
+    const uint64_t timeout_ns = loop->config.heartbeat_timeout_ns;
+    return timeout_ns != 0 && now_ns - loop->seen.heartbeat_ns >= timeout_ns &&
+           atomic_load_explicit(&loop->segments.requests->heartbeat, memory_order_acquire) == loop->seen.heartbeat;
+}
+
+static void watch_supervisor(erl_loop *loop) {
+    const uint64_t now_ns = loop->port.now_ns(loop->port.context);
+    loop->seen.supervisor_lost = heartbeat_missing(loop, now_ns);
+    const uint64_t heartbeat = atomic_load_explicit(&loop->segments.requests->heartbeat, memory_order_acquire);
+    if (heartbeat != loop->seen.heartbeat) {
+        loop->seen.heartbeat = heartbeat;
+        loop->seen.heartbeat_ns = now_ns;
+    }
+}
+
+static void want_arm(erl_loop *loop) {
+    if (loop->mode == ERL_MODE_SAFE) {
+        loop->arm_left = loop->config.arm_ticks;
+        loop->status.arm_blockers = 0;
+    } else if (loop->mode != ERL_MODE_ACTIVE) {
+        loop->status.arm_blockers = ERL_ARM_NOT_SAFE_MODE;
+        loop->status.arm_refused++;
+    }
+}
+
+uint32_t erl_loop_poll_requests(erl_loop *loop) {
+    uint32_t events = 0;
+    for (uint32_t kind = 0; kind < ERL_REQUEST_COUNT; kind++) {
+        const uint32_t now = counter(loop, kind);
+        if (now == loop->seen.counters[kind]) {
+            continue;
+        }
+        loop->seen.counters[kind] = now;
+        events |= 1u << EVENT_OF[kind];
+        if (kind == ERL_REQUEST_ARM) {
+            want_arm(loop);
+        }
+    }
+    watch_supervisor(loop);
+    if (loop->seen.supervisor_lost) {
+        events |= 1u << ERL_EVENT_SUPERVISOR_FAULT;
+    }
+    if (loop->terminate) {
+        events |= 1u << ERL_EVENT_QUIT;
+    }
+    loop->status.epoch = atomic_load_explicit(&loop->segments.requests->epoch, memory_order_acquire);
+    return events & ~(1u << ERL_EVENT_NOMINAL);
+}
+
+/* A loss that was raised already does not hurry the next wait again. */
+bool erl_loop_request_urgent(const erl_loop *loop) {
+    static const uint32_t urgent[] = {ERL_REQUEST_DISARM, ERL_REQUEST_ESTOP, ERL_REQUEST_QUIT, ERL_REQUEST_POLICY_DIED};
+    for (size_t i = 0; i < sizeof urgent / sizeof urgent[0]; i++) {
+        if (counter(loop, urgent[i]) != loop->seen.counters[urgent[i]]) {
+            return true;
+        }
+    }
+    return loop->terminate ||
+           (!loop->seen.supervisor_lost && heartbeat_missing(loop, loop->port.now_ns(loop->port.context)));
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * sense.c: the front half of a tick: waits for its time, takes the newest state that arrived, and says what is wrong
+ * with it. Clocks: an absolute grid on CLOCK_MONOTONIC (missed points are counted, never replayed), or lockstep, where
+ * the robot waits for each command and time is its own stamp.
+ *
+ * It reads a bounded number of datagrams, decides nothing, and never waits longer than state_timeout_ns.
+ */
+#include "internal.h"
+
+#include <string.h>
+
+#define SLICE_NS UINT64_C(5000000) /* how often a wait for a state looks for an urgent request */
+#define STICKY_FLAGS (ERL_STATE_EPISODE_START | ERL_STATE_ESTOP | ERL_STATE_DONE)
+
+typedef enum read_result { READ_NONE, READ_ONE, READ_NO_MORE } read_result;
+
+static uint64_t now(const erl_loop *loop) {
+    return loop->port.now_ns(loop->port.context);
+}
+
+/* A flag of a state that was overtaken within the tick is not lost; the rest of an overtaken state is. */
+static void accept(erl_loop *loop) {
+    const erl_state *incoming = &loop->incoming;
+    if (incoming->kind == ERL_KIND_BYE) {
+        loop->bye = true;
+        loop->status.byes++;
+        return;
+    }
+    if (loop->has_state &&
+        (incoming->sequence <= loop->state.sequence || incoming->stamp_ns <= loop->state.stamp_ns)) {
+        loop->status.dropped[ERL_DROP_OLD]++;
+        return;
+    }
+    if (loop->has_state) {
+        loop->status.states_skipped += incoming->sequence - loop->state.sequence - 1u + loop->tick.observed;
+    }
+    loop->tick.state_flags = (loop->tick.state_flags & STICKY_FLAGS) | incoming->flags;
+    loop->tick.observed = 1;
+    loop->has_state = true;
+    loop->state = *incoming;
+}
+
+static read_result read_one(erl_loop *loop, uint64_t deadline_ns) {
+    if (loop->drained >= ERL_MAX_DRAIN) {
+        return READ_NO_MORE;
+    }
+    const int32_t size = loop->port.receive(loop->port.context, loop->datagram, sizeof loop->datagram, deadline_ns);
+    if (size == 0) {
+        return READ_NONE;
+    }
+    loop->drained++;
+    if (size < 0) {
+        loop->status.receive_errors++;
+        return READ_NO_MORE;
+    }
+    const uint32_t cause = erl_wire_parse(loop->datagram, (size_t)size, loop->config.session,
+                                          loop->config.state_count, &loop->incoming);
+    if (cause == ERL_DROP_CAUSES) {
+        accept(loop);
+    } else {
+        loop->status.dropped[cause]++;
+    }
+    return READ_ONE;
+}
+
+static void drain(erl_loop *loop) {
+    while (read_one(loop, 0) == READ_ONE) {
+    }
+}
+
+/* Until a state, an urgent request or the time-out. A socket that fails or babbles is left alone for a slice. */
+static void wait_for_state(erl_loop *loop) {
+    const uint64_t deadline_ns = now(loop) + loop->config.state_timeout_ns;
+    while (!loop->tick.observed && !erl_loop_request_urgent(loop)) {
+        const uint64_t now_ns = now(loop);
+        if (now_ns >= deadline_ns) {
+            loop->timed_out = true;
+            break;
+        }
+        const uint64_t slice_ns = deadline_ns - now_ns < SLICE_NS ? deadline_ns : now_ns + SLICE_NS;
+        if (read_one(loop, slice_ns) == READ_NO_MORE) {
+            loop->port.sleep_until(loop->port.context, slice_ns);
+            loop->drained = 0;
+        }
+    }
+    loop->tick.start_ns = now(loop);
+    loop->tick.scheduled_ns = loop->tick.start_ns;
+    drain(loop);
+}
+
+/* The newest grid point that has passed: those between it and the last tick were missed. */
+static void wait_for_grid(erl_loop *loop) {
+    loop->port.sleep_until(loop->port.context, loop->next_ns);
+    const uint64_t start_ns = now(loop);
+    const uint64_t late_ns = start_ns > loop->next_ns ? start_ns - loop->next_ns : 0;
+    const uint64_t missed = late_ns / loop->config.period_ns;
+    loop->tick.missed_periods = missed < UINT32_MAX ? (uint32_t)missed : UINT32_MAX;
+    loop->tick.scheduled_ns = loop->next_ns + missed * loop->config.period_ns;
+    loop->tick.start_ns = start_ns;
+    loop->next_ns = loop->tick.scheduled_ns + loop->config.period_ns;
+    loop->status.missed_periods += missed;
+    drain(loop);
+    while (!loop->tick.observed &&
+           read_one(loop, loop->tick.scheduled_ns + loop->config.state_grace_ns) == READ_ONE) {
+    }
+}
+
+/* The robot's flag says which clock rules, where the configuration lets it. */
+static void choose_clock(erl_loop *loop) {
+    if (!loop->tick.observed) {
+        return;
+    }
+    const bool lockstep = loop->config.allow_lockstep != 0 && (loop->state.flags & ERL_STATE_LOCKSTEP) != 0;
+    const uint32_t before = loop->status.clock;
+    loop->status.clock = lockstep ? ERL_CLOCK_LOCKSTEP : ERL_CLOCK_GRID;
+    if (before == ERL_CLOCK_WAITING && !lockstep) {
+        loop->next_ns = loop->tick.start_ns + loop->config.lead_ns;
+        wait_for_grid(loop);
+    } else if (before == ERL_CLOCK_LOCKSTEP && !lockstep) {
+        loop->next_ns = loop->tick.start_ns + loop->config.period_ns + loop->config.lead_ns;
+    }
+}
+
+/* How much of the tick's clock went by. In lockstep the robot's time stands still without a state, so nothing may
+ * move; what counts real time there (the fallback ladder) takes it from CLOCK_MONOTONIC. */
+static void advance(erl_loop *loop, uint32_t clock_before) {
+    erl_tick_header *tick = &loop->tick;
+    const bool frozen = loop->status.clock == ERL_CLOCK_LOCKSTEP && !tick->observed;
+    const uint64_t real_ns = tick->start_ns - loop->last_start_ns;
+    tick->tick_ns = tick->scheduled_ns;
+    if (loop->status.clock == ERL_CLOCK_LOCKSTEP) {
+        tick->tick_ns = tick->observed ? loop->state.stamp_ns : loop->last_tick_ns;
+    }
+    uint64_t elapsed_ns = tick->tick_ns - loop->last_tick_ns;
+    if (loop->status.clock != clock_before) {
+        elapsed_ns = loop->config.period_ns; /* times of two clocks have no difference */
+    }
+    erl_envelope_advance(&loop->envelope, elapsed_ns);
+    loop->in_mode_ns += frozen ? real_ns : elapsed_ns;
+    loop->last_tick_ns = tick->tick_ns;
+    loop->last_start_ns = tick->start_ns;
+    tick->clock = (uint8_t)loop->status.clock;
+    const uint64_t from_ns = loop->status.clock == ERL_CLOCK_GRID ? tick->scheduled_ns : tick->start_ns;
+    loop->deadline_ns = from_ns + loop->config.budget_ns;
+}
+
+static uint32_t judge_state(erl_loop *loop) {
+    const uint32_t flags = loop->tick.state_flags;
+    uint32_t events = 0;
+    if (loop->tick.observed) {
+        loop->status.states_taken++;
+        loop->status.state_sequence = loop->state.sequence;
+        loop->status.state_flags = flags;
+        events |= erl_assemble(&loop->config, loop->state.values, loop->observation) ? 0u : 1u << ERL_EVENT_STATE_FAULT;
+    } else {
+        loop->status.states_lost += loop->has_state;
+        events |= 1u << ERL_EVENT_STATE_LOST;
+    }
+    events |= loop->bye || loop->timed_out ? 1u << ERL_EVENT_STATE_FAULT : 0u;
+    events |= (flags & ERL_STATE_ESTOP) != 0 ? 1u << ERL_EVENT_ESTOP : 0u;
+    events |= (flags & ERL_STATE_DONE) != 0 ? 1u << ERL_EVENT_DONE : 0u;
+    return events;
+}
+
+uint32_t erl_loop_sense(erl_loop *loop) {
+    const uint32_t clock_before = loop->status.clock;
+    memset(&loop->tick, 0, sizeof loop->tick);
+    loop->drained = 0;
+    loop->timed_out = false;
+    loop->bye = false;
+    if (clock_before == ERL_CLOCK_GRID) {
+        wait_for_grid(loop);
+    } else {
+        wait_for_state(loop);
+    }
+    choose_clock(loop);
+    advance(loop, clock_before);
+    return judge_state(loop);
+}

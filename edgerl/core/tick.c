@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * tick.c: one pass of the loop: sense, ask, decide, write, record. The decision is the mode table's alone.
+ *
+ * Nothing here or below allocates, locks, logs, forks, opens or exits; what goes wrong becomes an event bit, a counter
+ * or an errno in the status.
+ */
+#include "internal.h"
+
+#include <math.h>
+#include <string.h>
+
+#define DEGRADED ((1u << ERL_EVENT_ACTION_LATE) | (1u << ERL_EVENT_STATE_LOST) | (1u << ERL_EVENT_REJECT))
+
+static uint64_t ladder_ns(const erl_loop *loop) {
+    return loop->mode == ERL_MODE_FALLBACK ? loop->in_mode_ns : 0;
+}
+
+/* Only an ACTIVE tick can degrade: before, there is nothing to lose, and after, it is lost already. */
+static uint32_t count_degraded(erl_loop *loop, uint32_t events) {
+    if (loop->mode != ERL_MODE_ACTIVE) {
+        return events;
+    }
+    erl_bucket_push(&loop->bucket, (events & DEGRADED) != 0);
+    return erl_bucket_full(&loop->bucket) ? events | 1u << ERL_EVENT_BUCKET_FAULT : events;
+}
+
+static uint32_t meet(erl_loop *loop) {
+    uint32_t events = erl_loop_sense(loop);
+    loop->tick.tick = loop->status.ticks;
+    events |= erl_loop_poll_requests(loop);
+    if (loop->mode == ERL_MODE_FALLBACK && loop->in_mode_ns >= loop->config.hold_ns + loop->config.safe_ns) {
+        events |= 1u << ERL_EVENT_LADDER_END;
+    }
+    return count_degraded(loop, erl_loop_ask(loop, events));
+}
+
+/* Before the first state there is nothing to answer, so nothing is sent. */
+static uint32_t choose_source(const erl_loop *loop, uint32_t named) {
+    if (!loop->has_state) {
+        return ERL_SOURCE_LAPSE;
+    }
+    return erl_modes_resolve(named, loop->config.on_reject, loop->envelope.has_last, ladder_ns(loop),
+                             loop->config.hold_ns, loop->config.safe_ns);
+}
+
+static void fill_command(erl_loop *loop, uint32_t source) {
+    const size_t bytes = loop->config.command_count * sizeof(float);
+    if (source == ERL_SOURCE_POLICY) {
+        memcpy(loop->command, loop->candidate, bytes);
+    } else if (source == ERL_SOURCE_HOLD) {
+        memcpy(loop->command, loop->envelope.last, bytes);
+    } else {
+        float safe[ERL_MAX_COMMANDS];
+        for (uint32_t i = 0; i < loop->config.command_count; i++) {
+            safe[i] = loop->config.commands[i].safe;
+        }
+        if (loop->last_source != ERL_SOURCE_SAFE) {
+            erl_envelope_seed(&loop->envelope);
+        }
+        (void)erl_envelope_check(&loop->envelope, true, safe, loop->command, loop->verdicts);
+    }
+}
+
+static bool send_command(erl_loop *loop, uint32_t source, uint32_t mode) {
+    const erl_command command = {
+        .session = loop->config.session,
+        .sequence = loop->command_sequence + 1u,
+        .stamp_ns = loop->port.now_ns(loop->port.context),
+        .state_sequence = loop->state.sequence,
+        .state_stamp_ns = loop->state.stamp_ns,
+        .valid_for_ns = loop->config.valid_for_ns,
+        .mode = (uint8_t)mode,
+        .source = (uint8_t)source,
+        .count = (uint16_t)loop->config.command_count,
+        .values = loop->command,
+    };
+    const uint32_t bytes = erl_wire_command(&command, loop->datagram);
+    if (loop->port.send(loop->port.context, loop->datagram, bytes) != 0) {
+        loop->status.send_errors++;
+        return false;
+    }
+    loop->command_sequence++;
+    loop->status.commands_sent++;
+    loop->tick.write_ns = loop->port.now_ns(loop->port.context);
+    return true;
+}
+
+/* A command that the kernel did not take was not written: the envelope goes on from the one before. */
+static void write_command(erl_loop *loop, uint32_t source, uint32_t mode) {
+    if (source != ERL_SOURCE_LAPSE) {
+        fill_command(loop, source);
+        if (send_command(loop, source, mode)) {
+            erl_envelope_commit(&loop->envelope, loop->command);
+        }
+    }
+    loop->last_source = source;
+}
+
+static uint8_t *put_floats(uint8_t *at, const float *values, uint32_t count, bool known) {
+    for (uint32_t i = 0; i < count; i++) {
+        const float value = known ? values[i] : NAN;
+        memcpy(at + 4u * i, &value, sizeof value);
+    }
+    return at + 4u * count;
+}
+
+static void record(erl_loop *loop) {
+    const erl_config *config = &loop->config;
+    memcpy(loop->record, &loop->tick, sizeof loop->tick);
+    uint8_t *at = loop->record + sizeof loop->tick;
+    at = put_floats(at, loop->state.values, config->state_count, loop->has_state);
+    at = put_floats(at, loop->action_said, config->command_count, loop->tick.action_ns != 0);
+    (void)put_floats(at, loop->command, config->command_count, loop->tick.write_ns != 0);
+    erl_ring_append(loop->segments.ring, config, loop->record);
+}
+
+static void publish(erl_loop *loop, bool ended) {
+    erl_status *status = &loop->status;
+    status->phase = ended ? ERL_PHASE_ENDED : ERL_PHASE_RUNNING;
+    status->mode = loop->mode;
+    status->source = loop->tick.source;
+    status->event = loop->tick.event;
+    status->bucket_level = loop->bucket.level;
+    status->arm_pending = loop->arm_left;
+    status->done += loop->tick.event == ERL_EVENT_DONE;
+    status->ticks++;
+    status->time_ns = loop->port.now_ns(loop->port.context);
+    erl_status_publish(loop->segments.status, status);
+}
+
+uint32_t erl_tick(erl_loop *loop) {
+    const uint32_t events = meet(loop);
+    const uint32_t event = erl_modes_governing(events);
+    const erl_transition cell = erl_modes_cell(loop->mode, event);
+    const uint32_t source = choose_source(loop, cell.source);
+    write_command(loop, source, cell.next);
+    loop->tick.events = events != 0 ? events : 1u << ERL_EVENT_NOMINAL;
+    loop->tick.event = (uint8_t)event;
+    loop->tick.from_mode = (uint8_t)loop->mode;
+    loop->tick.mode = cell.next;
+    loop->tick.source = (uint8_t)source;
+    loop->tick.bucket_level = loop->bucket.level;
+    erl_loop_enter(loop, cell.next, event);
+    record(loop);
+    /* Without a supervisor nobody can RESET, so a stopped guardian has nothing left to do. */
+    const bool ended = event == ERL_EVENT_QUIT || (loop->seen.supervisor_lost && loop->mode == ERL_MODE_STOPPED);
+    publish(loop, ended);
+    return ended ? ERL_ENDED : ERL_OK;
+}
