@@ -40,7 +40,8 @@ class Truth:
     action: AnyArray
     """Shape (rows, channels); float64 for the continuous kind, int64 for the others."""
     episode_start: npt.NDArray[np.bool_]
-    """Shape (rows,); the first row of a policy without memory is its only start where the file has none."""
+    """Shape (rows,). Where the file has none, every row of a policy without memory is a start: nobody said that they
+    follow each other."""
     state_in: Mapping[str, AnyArray]
     """By state name, shape (rows, *state shape); empty where not recorded."""
     state_out: Mapping[str, AnyArray]
@@ -148,7 +149,7 @@ class _Reader:
                 raise self.refuse(
                     "a policy with memory, but no array 'episode_start'", f"'episode_start' of shape ({rows},)"
                 )
-            return np.asarray(np.arange(rows) == 0)
+            return np.ones(rows, np.bool_)
         starts = self.get("episode_start")
         if starts.shape != (rows,):
             raise self.refuse(f"'episode_start' has the shape {starts.shape}", f"({rows},)")
