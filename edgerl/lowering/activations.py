@@ -36,13 +36,16 @@ def lower_activation(builder: GraphBuilder, block: Activation, x: Tensor) -> Ten
         if block.alpha is None:
             raise ModelError(f"Activation '{block.kind}' has no alpha. The importer must say its value.")
         return _WITH_ALPHA[block.kind](builder, x, block.alpha)
+    if block.kind == "hard_tanh":
+        bound = 1.0 if block.alpha is None else block.alpha
+        return _clip(-bound, bound)(builder, x)
     if block.kind in _COMPOSED:
         return _COMPOSED[block.kind](builder, x)
     raise ModelError(f"Activation '{block.kind}' is not known. Known: {', '.join(_known())}.")
 
 
 def _known() -> list[str]:
-    return sorted([*_OPERATORS, *_WITH_ALPHA, *_COMPOSED, "identity"])
+    return sorted([*_OPERATORS, *_WITH_ALPHA, *_COMPOSED, "hard_tanh", "identity"])
 
 
 def _elu(builder: GraphBuilder, x: Tensor, alpha: float) -> Tensor:
@@ -113,6 +116,5 @@ _COMPOSED: dict[ActivationKind, Callable[[GraphBuilder, Tensor], Tensor]] = {
     "mish": _mish,
     "gelu": _gelu,
     "gelu_tanh": _gelu_tanh,
-    "hard_tanh": _clip(-1.0, 1.0),
     "relu6": _clip(0.0, 6.0),
 }
