@@ -118,7 +118,7 @@ class Activation:
 
     kind: ActivationKind
     alpha: float | None = None
-    """Slope of leaky_relu, saturation of elu and celu, bound of hard_tanh (``None``: 1); ``None`` where there is none."""
+    """Slope of leaky_relu, saturation of elu and celu, bound of hard_tanh (there ``None`` is 1); else ``None``."""
 
 
 @dataclass(frozen=True, eq=False)
