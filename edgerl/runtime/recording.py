@@ -48,6 +48,8 @@ Records = npt.NDArray[Any]
 class Machine:
     """What ran the loop."""
 
+    processor: str
+    """Model, as the kernel names it; empty where it does not."""
     kernel: str
     architecture: str
     cpus: int
@@ -81,7 +83,17 @@ class Header:
 
 def this_machine() -> Machine:
     """Return what is known of this machine."""
-    return Machine(platform.release(), platform.machine(), os.cpu_count() or 0, platform.python_version())
+    system = platform.release(), platform.machine(), os.cpu_count() or 0
+    return Machine(_processor(), *system, platform.python_version())
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model", "Hardware")))
+    return next(named, "")[:256]
 
 
 def record_bytes(state_count: int, command_count: int) -> int:
