@@ -230,9 +230,9 @@ def _file_problems(manifest: Manifest) -> Iterator[str]:
 
 
 def _engine_problems(manifest: Manifest) -> Iterator[str]:
-    kinds = [(engine.backend, engine.precision) for engine in manifest.engines]
-    if not kinds or len(set(kinds)) != len(kinds):
-        yield f"its engines are {kinds}; valid is at least one, and one of each kind"
+    backends = [engine.backend for engine in manifest.engines]
+    if not backends or len(set(backends)) != len(backends):
+        yield f"its engines are of {', '.join(backends) or 'no backend'}; valid is one or more, one of each backend"
     for engine in manifest.engines:
         if engine.parent != manifest.file(manifest.model).sha256:
             yield f"the engine of {engine.backend} was compiled from another model ({engine.parent})"
