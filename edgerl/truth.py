@@ -110,8 +110,8 @@ class _Reader:
             candidate = self.get("policy_action")
             if candidate.shape == (rows, spec.size):
                 key, action = "policy_action", candidate
-        if action.shape == (rows,) and spec.size == 1:
-            action = action.reshape(rows, 1)
+        if action.ndim != 2 and action.size == rows * spec.size:  # a single channel, or a box of several axes
+            action = action.reshape(rows, spec.size)
         if action.shape != (rows, spec.size):
             raise self.refuse(f"'{key}' has the shape {action.shape}", f"({rows}, {spec.size})")
         if spec.kind == "continuous":
