@@ -23,6 +23,7 @@ from edgerl.hil.port import RobotPort
 from edgerl.hil.spaces import ActionChannels, ObservationChannels
 from edgerl.runtime.layout import Layout
 from edgerl.runtime.plant_lines import Listening, PlantEnd, PlantLine
+from edgerl.runtime.processes import die_with_parent
 
 
 def serve(config: PlantConfig, report: Callable[[PlantLine], None]) -> PlantEnd:
@@ -79,7 +80,11 @@ def _config(arguments: list[str] | None) -> PlantConfig:
     parser.add_argument("--claim-timeout-s", type=float, default=60.0)
     parser.add_argument("--priority", type=int, default=0, help="SCHED_FIFO priority to try in real time")
     parser.add_argument("--layout", type=Path, help="JSON file with the names and units of the channels")
+    parser.add_argument("--parent", type=int, help="end with this process, which has started the plant")
     given = vars(parser.parse_args(arguments))
+    parent = given.pop("parent")
+    if parent is not None:
+        die_with_parent(parent)
     host, _, port = given.pop("listen").rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:
         parser.error("--listen: expected address:port")

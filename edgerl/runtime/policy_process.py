@@ -1,0 +1,208 @@
+"""The policy process: one runner, fed from the observation mailbox, answering into the action mailbox.
+
+Started by the supervisor with descriptors only. It loads the engine, warms it up, passes the golden set with the
+engine's own expected outputs, says ready and then repeats: wait, copy, infer, post. The loop logs nothing and allocates
+nothing beyond what the runner does; the first exception ends the process, its reason is the last line on stderr.
+It can write only its action mailbox, and judges nothing: that is the guardian's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import mmap
+import os
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgerl.backends import Runner, check_runner, find_backend
+from edgerl.errors import EdgerlError, PolicyProcessError
+from edgerl.golden import read_golden, verify_golden
+from edgerl.runtime import core
+from edgerl.runtime.enums import ObservationFlag, Result
+from edgerl.runtime.job import Job, unpack_job
+from edgerl.runtime.processes import die_with_parent
+from edgerl.runtime.structs import ActionMailbox, ObservationHeader, ObservationMailbox
+from edgerl.spec import PolicySpec
+
+WAIT_NS = 200_000_000
+"""A wait without an observation is repeated; it ends only so that a signal can be served."""
+WARM_UP = 50
+"""Inferences before the process says ready: the first ones load pages and fill caches."""
+FAILED_TO_START, FAILED_GOLDEN, FAILED_IN_LOOP = 1, 3, 4
+"""Exit statuses."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What the supervisor says."""
+
+    job: int
+    """Descriptors of the job and of the two mailboxes."""
+    observation: int
+    action: int
+    epoch: int
+    parent: int
+    """Process that must live."""
+    priority: int
+    """SCHED_FIFO priority that it tries to get; 0 for none."""
+    realtime_limit_us: int
+    """The kernel kills it when it computes this long at real-time priority without waiting; 0 for no limit."""
+
+
+class Mailboxes:
+    """The two mapped mailboxes, with every address computed once."""
+
+    def __init__(self, arguments: Arguments, spec: PolicySpec) -> None:
+        self._observation = mmap.mmap(
+            arguments.observation, ctypes.sizeof(ObservationMailbox), prot=mmap.PROT_READ, flags=mmap.MAP_SHARED
+        )
+        self._action = mmap.mmap(arguments.action, ctypes.sizeof(ActionMailbox))
+        self.observation = core.address(self._observation)
+        self.action = core.address(self._action)
+        self.header = ObservationHeader()
+        self.seen = ctypes.c_uint32(0)
+        self.record = np.zeros(spec.record_size, np.uint8)
+        self.values = np.zeros(spec.action.size, np.float32)
+
+
+def load(job: Job) -> Runner:
+    """Return the engine's runner, warm, after it has reproduced the golden set.
+
+    Raises:
+        EdgerlError: The engine does not load here, or is not what it claims.
+    """
+    engine = job.engine
+    runner = find_backend(engine.backend).load(engine)
+    check_runner(runner, engine.spec, f"Backend '{engine.backend}'")
+    for _ in range(WARM_UP):
+        runner.infer()
+    verdict = verify_golden(runner, read_golden(job.golden, "the golden set of the bundle"))
+    if verdict.status != "passed":
+        raise _GoldenFailed(
+            f"The engine does not reproduce its golden set on this machine: {verdict.describe()}. "
+            "Build the bundle for this machine's target, or fetch it again."
+        )
+    runner.reset()
+    return runner
+
+
+def serve(runner: Runner, spec: PolicySpec, mailboxes: Mailboxes) -> None:
+    """Answer observations until the process is ended.
+
+    Raises:
+        PolicyProcessError: An observation has another size than the spec says.
+    """
+    inputs = [_copy_of(runner, mailboxes.record, item.name, item.offset, item.nbytes) for item in spec.inputs]
+    answer = runner.outputs["action"].reshape(-1)
+    scale, offset = _affine(spec.action.scale), _affine(spec.action.offset)
+    values, header = mailboxes.values, mailboxes.header
+    # The raw functions, not core's wrappers: no enum and no address is made anew in a tick.
+    wait, post, clock = core.library().erl_observation_wait, core.library().erl_action_post, time.monotonic_ns
+    infer, reset, copy = runner.infer, runner.reset, np.copyto
+    waiting = (
+        mailboxes.observation, ctypes.addressof(mailboxes.seen), WAIT_NS,
+        ctypes.addressof(header), mailboxes.record.ctypes.data, mailboxes.record.size,
+    )  # fmt: skip
+    action, address, count = mailboxes.action, values.ctypes.data, values.size
+    ok, bad, starts = int(Result.OK), int(Result.BAD), int(ObservationFlag.RESET)
+    while True:
+        result = wait(*waiting)
+        if result != ok:
+            if result == bad:
+                raise PolicyProcessError(
+                    f"An observation of {header.bytes} bytes came; the spec says {mailboxes.record.size}. "
+                    "Guardian and bundle do not belong together."
+                )
+            continue
+        for target, source in inputs:
+            copy(target, source)
+        if header.flags & starts:
+            reset()
+        begin_ns = clock()
+        infer()
+        infer_ns = clock() - begin_ns
+        copy(values, answer, casting="unsafe")  # discrete actions are int32, exact in float32
+        if scale is not None:
+            np.multiply(values, scale, out=values)
+        if offset is not None:
+            np.add(values, offset, out=values)
+        post(action, header.epoch, header.sequence, infer_ns, address, count)
+
+
+class _GoldenFailed(PolicyProcessError):
+    """Its own class, for its own exit status."""
+
+
+def _copy_of(
+    runner: Runner, record: npt.NDArray[np.uint8], name: str, offset: int, nbytes: int
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Return views of one input and of its bytes in the record."""
+    return runner.inputs[name].reshape(-1).view(np.uint8), record[offset : offset + nbytes]
+
+
+def _affine(numbers: tuple[float, ...] | None) -> npt.NDArray[np.float32] | None:
+    return None if numbers is None else np.asarray(numbers, np.float32)
+
+
+def _be_realtime(arguments: Arguments) -> None:
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    if arguments.priority <= 0:
+        return
+    if arguments.realtime_limit_us > 0:
+        resource.setrlimit(resource.RLIMIT_RTTIME, (arguments.realtime_limit_us, arguments.realtime_limit_us))
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(arguments.priority))
+    except OSError:  # not permitted here: it runs at ordinary priority, and the recording's inference times show it
+        return
+
+
+def main() -> int:
+    """Serve; returns only when it failed, with the exit status."""
+    arguments = _arguments()
+    die_with_parent(arguments.parent)
+    try:
+        job = unpack_job(_content(arguments.job))
+        mailboxes = Mailboxes(arguments, job.engine.spec)
+        runner = load(job)
+        _be_realtime(arguments)
+        core.say_ready(mailboxes.action, arguments.epoch)
+        status = FAILED_IN_LOOP
+        serve(runner, job.engine.spec, mailboxes)
+    except _GoldenFailed as error:
+        return _fail(FAILED_GOLDEN, str(error))
+    except EdgerlError as error:
+        return _fail(FAILED_TO_START, str(error))
+    except Exception as error:  # noqa: BLE001  whatever a backend raises, the reason must reach the supervisor
+        return _fail(FAILED_IN_LOOP, f"{type(error).__name__}: {error}")
+    return status
+
+
+def _fail(status: int, reason: str) -> int:
+    print(" ".join(reason.split()), file=sys.stderr, flush=True)  # noqa: T201  its only channel for words
+    return status
+
+
+def _content(fd: int) -> bytes:
+    with mmap.mmap(fd, 0, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED) as memory:
+        return memory[:]
+
+
+def _arguments() -> Arguments:
+    parser = argparse.ArgumentParser(prog="python -m edgerl.runtime.policy_process", description=__doc__)
+    for name in Arguments.__dataclass_fields__:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, required=True)
+    return Arguments(**vars(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

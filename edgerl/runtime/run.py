@@ -1,0 +1,299 @@
+"""Runs a bundle on a robot: opens the session, starts the loop and makes the result of what it recorded.
+
+Errors before the robot was armed are raised. Once it was armed the run always gives a
+:class:`~edgerl.runtime.result.RunResult`, whose ``ended`` and ``message`` say how it went, and a recording of why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgerl import canonical
+from edgerl.backends import Engine
+from edgerl.bundle.load import Bundle
+from edgerl.envelope import Envelope, check_envelope
+from edgerl.envelope_core import apply_envelope
+from edgerl.errors import LoopError
+from edgerl.runtime import core
+from edgerl.runtime.drive import Drive, End, Progress
+from edgerl.runtime.enums import Clock, Dtype, Event
+from edgerl.runtime.interrupts import catch_interrupts
+from edgerl.runtime.job import Job
+from edgerl.runtime.layout import Layout, layout_of, placements_of
+from edgerl.runtime.recording import (
+    SCHEMA,
+    Header,
+    RecordingWriter,
+    read_recording,
+    record_bytes,
+    record_dtype,
+    this_machine,
+)
+from edgerl.runtime.result import RunResult, Scheduling, counts_of, misses_of, modes_of, timing_of
+from edgerl.runtime.robots import GymRobot, PlantProcess, PlantSettings, parse_robot
+from edgerl.runtime.segments import ring_capacity
+from edgerl.runtime.session import Session, Terms, open_session
+from edgerl.runtime.structs import Config, StateChannel
+from edgerl.runtime.supervisor import BYE_FAULT, BYE_FINISHED, BYE_STOPPED, Supervisor, Timeouts
+from edgerl.spec import PolicySpec
+
+FAREWELL_S = 5.0
+"""A plant gets this long to say its last lines."""
+_BYE = {"done": BYE_FINISHED, "ticks": BYE_FINISHED, "stopped": BYE_STOPPED, "estop": BYE_STOPPED, "fault": BYE_FAULT}
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run; what belongs to the policy and the robot's limits is in the bundle."""
+
+    backend: str | None = None
+    """Engine to run; None: the bundle's first."""
+    ticks: int | None = None
+    """Ends the run after so many ticks in charge; None: when the robot is done."""
+    seed: int = 0
+    """Of the plant's first episode."""
+    episodes: int = 1
+    realtime_s: float = math.inf
+    """Of a plant: lockstep after this time; 0: lockstep from the start."""
+    production: bool = False
+    """Refuse to start without real-time scheduling and memory lock."""
+    guardian_priority: int = 80
+    """SCHED_FIFO, each tried; 0: ordinary scheduling."""
+    policy_priority: int = 70
+    plant_priority: int = 75
+    """Between the two: a real robot has a processor of its own, this one has to share."""
+    cpu: int = -1
+    """CPU of the guardian; -1: any."""
+    lock_memory: bool = True
+    lead_ns: int | None = None
+    """The guardian's grid stands this long after the first state came; None: 1 ms, at most a 20th of the period."""
+    spin_ns: int = 50_000
+    """The last part of each sleep that is spun."""
+    heartbeat_timeout_ns: int = 2_000_000_000
+    """The guardian goes down its ladder when its supervisor is silent for this long."""
+    timeouts: Timeouts = field(default_factory=Timeouts)
+
+
+@dataclass(frozen=True, eq=False)
+class Load:
+    """What the loop runs, as a bundle holds it."""
+
+    engine: Engine
+    golden: bytes
+    """Content of ``golden.npz``."""
+    envelope: Envelope
+    bundle: str
+    """SHA-256 of the bundle's manifest."""
+
+
+def run(
+    bundle: Bundle,
+    robot: str,
+    recording: Path,
+    options: RunOptions | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> RunResult:
+    """Run a verified bundle on a robot until the robot is done, a person stops it, or a fault does.
+
+    Ctrl-C disarms and ends in order; a second one is an e-stop.
+
+    Args:
+        bundle: As :func:`edgerl.bundle.load.load_bundle` returned it.
+        robot: ``gym:ENV_ID`` or ``udp:HOST:PORT``.
+        recording: New file for the tick records.
+        options: How to run.
+        on_progress: Called with where the run is, about ten times a second.
+
+    Raises:
+        PlatformError: Not Linux, or the package has no core.
+        LoopError: The robot, the guardian or the policy process did not start, or the guardian did not arm.
+        EnvelopeError: The envelope does not fit the policy.
+        OutputError: The recording exists or cannot be written.
+    """
+    options = options or RunOptions()
+    return run_load(load_of(bundle, options.backend), robot, recording, options, on_progress)
+
+
+def load_of(bundle: Bundle, backend: str | None = None) -> Load:
+    """Return what the loop needs of a bundle.
+
+    Raises:
+        BundleError: It has no engine of this backend.
+    """
+    entry, files = bundle.engine(backend)
+    manifest = bundle.manifest
+    engine = Engine(entry.backend, manifest.target.name, entry.precision, entry.parent, manifest.spec, files)
+    return Load(engine, bundle.golden, manifest.envelope, bundle.digest)
+
+
+def run_load(
+    load: Load,
+    robot: str,
+    recording: Path,
+    options: RunOptions,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> RunResult:
+    """Run what :func:`load_of` returned; see :func:`run`."""
+    spec, target = load.engine.spec, parse_robot(robot)
+    check_envelope(load.envelope, spec)
+    layout = layout_of(spec)
+    config = _configure(load, layout, options)
+    core.library()  # says what is missing before anything is started
+    with contextlib.ExitStack() as stack:
+        interrupts = stack.enter_context(catch_interrupts())
+        plant = None
+        if isinstance(target, GymRobot):
+            settings = _plant_settings(load.envelope, config, options)
+            plant = stack.enter_context(PlantProcess(target.env_id, layout, settings))
+        address = plant.address if plant else (target.host, target.port)  # type: ignore[union-attr]
+        terms = Terms(layout, config.period_ns, config.budget_ns, config.valid_for_ns)
+        session = stack.enter_context(open_session(address, terms))
+        config.session = session.id
+        writer = stack.enter_context(
+            _recording(
+                recording, _header(load, robot, session, layout=layout, config=config, same_clock=plant is not None)
+            )
+        )
+        supervisor = stack.enter_context(
+            Supervisor(
+                config,
+                Job(load.engine, load.golden),
+                session,
+                writer,
+                policy_priority=options.policy_priority,
+                timeouts=options.timeouts,
+            )
+        )
+        drive = Drive(
+            supervisor,
+            plant,
+            interrupts,
+            ticks=options.ticks,
+            ladder_s=(config.hold_ns + config.safe_ns) * 1e-9,
+            on_progress=on_progress or (lambda _: None),
+        )
+        end = drive.run()
+        supervisor.stop(_BYE[end.how])
+        if plant:
+            plant.finish(patience_s=FAREWELL_S)
+        writer.close()
+        return _result(end, load, supervisor, path=recording, plant=plant, options=options)
+
+
+def _period_ns(spec: PolicySpec) -> int:
+    if spec.period_ns is None:
+        raise LoopError("The policy has no control period. Export it with period_s in the file for --spec.")
+    if spec.robot.policy_divider != 1:
+        raise LoopError(
+            f"The policy acts on every {spec.robot.policy_divider}th base tick; this version runs policies that act on "
+            "every tick (policy_divider 1)."
+        )
+    return spec.period_ns
+
+
+def _configure(load: Load, layout: Layout, options: RunOptions) -> Config:
+    spec = load.engine.spec
+    period_ns = _period_ns(spec)
+    config = core.new_config()
+    apply_envelope(config, load.envelope, period_ns)
+    config.production = int(options.production)
+    config.lead_ns = min(1_000_000, period_ns // 20) if options.lead_ns is None else options.lead_ns
+    config.spin_ns = min(options.spin_ns, period_ns // 20)
+    config.state_grace_ns = config.budget_ns // 4
+    config.heartbeat_timeout_ns = options.heartbeat_timeout_ns
+    config.arm_ticks = max(10, round(1e9 / period_ns))
+    config.observation_bytes = spec.record_size
+    config.state_count = len(layout.state)
+    for index, place in enumerate(placements_of(spec)):
+        config.states[index] = StateChannel(place.offset, Dtype[place.dtype.upper()])
+    config.ring_capacity = ring_capacity(record_bytes(config.state_count, config.command_count))
+    config.priority, config.cpu = options.guardian_priority, options.cpu
+    config.lock_memory = int(options.lock_memory)
+    return config
+
+
+def _plant_settings(envelope: Envelope, config: Config, options: RunOptions) -> PlantSettings:
+    if math.isfinite(options.realtime_s) and not envelope.allow_lockstep:
+        raise LoopError(
+            f"Lockstep after {options.realtime_s:g} s was asked for, and the bundle's envelope does not allow it. "
+            "Pack the bundle with allow_lockstep = true (for simulations only), or run all of it in real time."
+        )
+    # The plant integrates after the guardian's budget, which begins a lead after the state was published.
+    share = (config.lead_ns + config.budget_ns) / config.period_ns + 0.05
+    return PlantSettings(
+        options.seed, options.episodes, options.realtime_s, min(share, 0.98), options.plant_priority
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _recording(path: Path, header: Header) -> Iterator[RecordingWriter]:
+    """A recording in which nothing was recorded is not left behind."""
+    writer = RecordingWriter(path, header)
+    try:
+        yield writer
+    finally:
+        writer.close()
+        if writer.count == 0:
+            path.unlink(missing_ok=True)
+
+
+def _header(load: Load, robot: str, session: Session, *, layout: Layout, config: Config, same_clock: bool) -> Header:
+    counts = len(layout.state), len(layout.command)
+    guardian = {
+        name: int(getattr(config, name))
+        for name in (field[0] for field in Config._fields_)
+        if name not in ("magic", "version", "bytes", "session", "states", "commands")
+    }
+    return Header(
+        schema=SCHEMA,
+        bundle=load.bundle,
+        spec=canonical.digest(load.engine.spec),
+        robot=robot,
+        session=f"{session.id:016x}",
+        started_unix_ns=time.time_ns(),
+        machine=this_machine(),
+        guardian=guardian,
+        same_clock=same_clock,
+        layout=layout,
+        record_bytes=record_bytes(*counts),
+        fields=record_dtype(*counts).names or (),
+    )
+
+
+def _result(
+    end: End,
+    load: Load,
+    supervisor: Supervisor,
+    *,
+    path: Path,
+    plant: PlantProcess | None,
+    options: RunOptions,
+) -> RunResult:
+    recording = read_recording(path)
+    status, clocks = supervisor.status, recording.records["clock"]
+    fault = Event(status.fault)
+    granted = options.guardian_priority if status.priority_errno == 0 else 0
+    locked = options.lock_memory and status.lock_errno == 0
+    return RunResult(
+        ended=end.how,
+        message=end.message,
+        fault=None if fault in (Event.NOMINAL, Event.QUIT) else fault.name.lower(),
+        ticks=int(status.ticks),
+        realtime_ticks=int((clocks == Clock.GRID).sum()),
+        lockstep_ticks=int((clocks == Clock.LOCKSTEP).sum()),
+        misses=misses_of(recording.records),
+        modes=modes_of(recording.records),
+        timing=timing_of(recording),
+        counts=counts_of(status, supervisor.violations(), recording),
+        scheduling=Scheduling(granted, status.priority_errno, status.affinity_errno, locked, status.lock_errno),
+        episodes=tuple(plant.episodes) if plant else (),
+        plant=plant.end if plant else None,
+        recording=str(path),
+        lost_records=recording.lost,
+        bundle=load.bundle,
+    )

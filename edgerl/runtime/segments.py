@@ -1,0 +1,130 @@
+"""The shared memory of one run: sealed memfds passed by descriptor, which nobody else can open, grow or shrink.
+
+The supervisor creates them. The configuration is sealed against everything before the guardian sees it. The others can
+change content only; once the guardian has mapped them, the observation mailbox and the ring take no new writer either,
+so that the policy process can map them for reading only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import mmap
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from edgerl.errors import PlatformError
+from edgerl.runtime import core
+from edgerl.runtime.structs import ActionMailbox, Config, ObservationMailbox, Requests, StatusBlock
+
+_SIZE_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+_SEAL_FUTURE_WRITE = 0x10
+"""``F_SEAL_FUTURE_WRITE`` of Linux 5.1, which Python's fcntl does not name: mappings that exist stay writeable."""
+RING_BYTES = 2 * 1024 * 1024
+"""The guardian locks its segments into memory; 2 MiB keep them under the 4 MiB that a robot's limits allow."""
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """One memfd and the supervisor's mapping of it."""
+
+    fd: int
+    memory: mmap.mmap
+
+    @property
+    def address(self) -> int:
+        """Address of the first byte."""
+        return core.address(self.memory)
+
+
+@dataclass(frozen=True, eq=False)
+class SharedMemory:
+    """All segments of one run."""
+
+    config: int
+    """Descriptor; nobody writes it any more."""
+    status: Segment
+    requests: Segment
+    observation: Segment
+    action: Segment
+    ring: Segment
+
+    def seal_against_new_writers(self) -> None:
+        """Let nobody map what the guardian alone writes for writing; after the guardian has mapped it."""
+        for segment in (self.observation, self.ring, self.status):
+            fcntl.fcntl(segment.fd, fcntl.F_ADD_SEALS, _SEAL_FUTURE_WRITE | fcntl.F_SEAL_SEAL)
+        for segment in (self.requests, self.action):
+            fcntl.fcntl(segment.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL)
+
+
+@contextlib.contextmanager
+def share(config: Config) -> Iterator[SharedMemory]:
+    """Make the segments of a run; the descriptors are closed at the end, the kernel frees them with the last process.
+
+    Raises:
+        GuardianError: A value of the configuration that the guardian would refuse.
+        PlatformError: The kernel has no sealed memfds.
+    """
+    core.check_config(config)
+    with contextlib.ExitStack() as stack:
+        segments = [
+            _segment(stack, name, size)
+            for name, size in (
+                ("status", ctypes.sizeof(StatusBlock)),
+                ("requests", ctypes.sizeof(Requests)),
+                ("observation", ctypes.sizeof(ObservationMailbox)),
+                ("action", ctypes.sizeof(ActionMailbox)),
+                ("ring", core.ring_bytes(config)),
+            )
+        ]
+        status, requests, observation, action, ring = segments
+        core.create_segments(
+            config,
+            status=status.address,
+            requests=requests.address,
+            observation=observation.address,
+            action=action.address,
+            ring=ring.address,
+        )
+        fd = sealed(stack, "config", bytes(config))
+        yield SharedMemory(fd, status, requests, observation, action, ring)
+
+
+def sealed(stack: contextlib.ExitStack, name: str, content: bytes) -> int:
+    """Return the descriptor of a memfd that holds ``content`` and can never change.
+
+    Raises:
+        PlatformError: The kernel has no sealed memfds.
+    """
+    fd = _memfd(stack, name, len(content))
+    written = 0
+    while written < len(content):
+        written += os.pwrite(fd, content[written : written + 2**30], written)
+    # Not F_SEAL_WRITE: before Linux 6.7 that forbids shared mappings for reading, too. Nobody has one for writing.
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SIZE_SEALS | _SEAL_FUTURE_WRITE | fcntl.F_SEAL_SEAL)
+    return fd
+
+
+def ring_capacity(record_bytes: int) -> int:
+    """Return how many records the ring holds."""
+    return max(64, RING_BYTES // record_bytes)
+
+
+def _segment(stack: contextlib.ExitStack, name: str, size: int) -> Segment:
+    fd = _memfd(stack, name, size)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SIZE_SEALS)
+    return Segment(fd, mmap.mmap(fd, size))
+
+
+def _memfd(stack: contextlib.ExitStack, name: str, size: int) -> int:
+    try:
+        fd = os.memfd_create(f"edgerl-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    except (AttributeError, OSError) as error:
+        raise PlatformError(
+            f"This kernel makes no sealed memory ({error}). The control loop needs Linux 5.1."
+        ) from error
+    stack.callback(os.close, fd)
+    os.ftruncate(fd, size)
+    return fd

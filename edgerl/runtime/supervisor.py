@@ -1,0 +1,231 @@
+"""The supervisor: starts guardian and policy process, watches them, records, and takes everything down in order.
+
+It runs at ordinary priority and is in nobody's path: a tick needs it only for its heartbeat. Start: segments, guardian,
+seals, policy process. End: QUIT, the last records, BYE, policy process, guardian. Whatever happens, no child is left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from edgerl.errors import GuardianError
+from edgerl.runtime import core
+from edgerl.runtime.enums import CAUSE_COUNT, MAX_COMMANDS, Phase, Request, Result
+from edgerl.runtime.job import Job, pack_job
+from edgerl.runtime.processes import Child, environment, python
+from edgerl.runtime.recording import RecordingWriter, record_bytes
+from edgerl.runtime.segments import sealed, share
+from edgerl.runtime.session import Session
+from edgerl.runtime.structs import Config, Status, StatusBlock
+
+BYE_FINISHED, BYE_STOPPED, BYE_FAULT = 0, 1, 2
+"""Reasons, see docs/robot-port.md."""
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """How long the supervisor waits, in [s]."""
+
+    guardian_ready_s: float = 5.0
+    policy_ready_s: float = 60.0
+    """Importing a backend and passing the golden set takes seconds on a small board."""
+    arm_s: float = 10.0
+    quit_s: float = 1.0
+
+
+class Supervisor:
+    """One run's processes.
+
+    Args:
+        config: The guardian's, complete.
+        job: The policy process's.
+        session: The robot's; left at the end.
+        writer: Takes every tick record.
+        policy_priority: SCHED_FIFO priority of the policy process, below the guardian's; 0 for none.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        job: Job,
+        session: Session,
+        writer: RecordingWriter,
+        *,
+        policy_priority: int = 0,
+        timeouts: Timeouts | None = None,
+    ) -> None:
+        self._config = config
+        self._job = job
+        self._session = session
+        self._writer = writer
+        self._policy_priority = policy_priority
+        self.timeouts = timeouts or Timeouts()
+        self._stack = contextlib.ExitStack()
+        self._record = ctypes.create_string_buffer(record_bytes(config.state_count, config.command_count))
+        self._next_record = 0
+        self._epoch = 1
+        self._died_reported = False
+        self._stopped = False
+        self.status = Status()
+        """The guardian's, as last read."""
+
+    def __enter__(self) -> Supervisor:
+        try:
+            self._start_guardian()
+            self._start_policy()
+        except BaseException:
+            self.stop(BYE_FAULT)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop(BYE_FINISHED if kind is None else BYE_FAULT)
+
+    def step(self, timeout_s: float, also: Iterable[int] = ()) -> Status:
+        """Give a sign of life, wait for news at most ``timeout_s``, save new records and return the guardian's status.
+
+        Args:
+            timeout_s: Upper bound of the wait.
+            also: Further descriptors that end the wait when readable.
+
+        Raises:
+            GuardianError: The guardian has died; the robot stops when its last command lapses.
+        """
+        core.heartbeat(self._memory.requests.address)
+        watched = [child.pidfd for child in (self.guardian, self.policy) if child.alive]
+        select.select([*watched, *also], [], [], timeout_s)
+        self._drain()
+        self._report_death()
+        self._read_status()
+        if not self.guardian.alive and self.status.phase != Phase.ENDED:
+            raise GuardianError(
+                f"The guardian died: it {self.guardian.obituary()}. The robot stops when its last command lapses; "
+                "see the recording for its last ticks."
+            )
+        return self.status
+
+    @property
+    def policy_ready(self) -> bool:
+        """Whether the policy process has passed its golden set."""
+        return core.ready_epoch(self._memory.action.address) == self._epoch
+
+    @property
+    def policy_death(self) -> str | None:
+        """How the policy process ended; None while it lives."""
+        return None if self.policy.alive else self.policy.obituary()
+
+    def request(self, kind: Request) -> None:
+        """Ask something of the guardian."""
+        core.request(self._memory.requests.address, kind)
+
+    def violations(self) -> npt.NDArray[np.uint32]:
+        """Return how often each channel met each cause, shape (channels, 5), columns as the bits of ``Verdict``."""
+        offset = StatusBlock.violations.offset
+        words = np.frombuffer(self._memory.status.memory, np.uint32, MAX_COMMANDS * 8, offset)
+        count = int(self._config.command_count)
+        return np.array(words.reshape(MAX_COMMANDS, 8)[:count, :CAUSE_COUNT])
+
+    def stop(self, bye: int) -> None:
+        """End the run: QUIT, last records, BYE, policy process, guardian. Harmless when called again."""
+        if self._stopped:
+            return
+        self._stopped = True
+        try:
+            self._quit_guardian()
+        finally:
+            self._session.leave(bye)
+            self._stack.close()
+
+    def _start_guardian(self) -> None:
+        self._memory = self._stack.enter_context(share(self._config))
+        memory = self._memory
+        segments = (memory.status, memory.requests, memory.observation, memory.action, memory.ring)
+        fds = (memory.config, *(segment.fd for segment in segments), self._session.socket.fileno())
+        guardian = Child("guardian", [str(core.guardian_path()), *map(str, fds)], fds=fds)
+        self.guardian = guardian
+        self._stack.callback(guardian.close)
+        until = time.monotonic() + self.timeouts.guardian_ready_s
+        while True:
+            self._read_status()
+            phase = self.status.phase
+            if phase in (Phase.READY, Phase.RUNNING):
+                break
+            if phase == Phase.REFUSED:
+                reason = core.config_fault_name(self.status.start_fault)
+                raise GuardianError(f"The guardian refused to start: {reason}.")
+            if not guardian.alive:
+                raise GuardianError(f"The guardian did not start: it {guardian.obituary()}.")
+            if time.monotonic() > until:
+                raise GuardianError(
+                    f"The guardian was not ready within {self.timeouts.guardian_ready_s:g} s. "
+                    "The machine may be overloaded; try again, or raise the time-out."
+                )
+            time.sleep(0.0005)
+        self._memory.seal_against_new_writers()
+
+    def _read_status(self) -> None:
+        """A guardian that died while it wrote leaves no new one; the last good one stays."""
+        status = core.read_status(self._memory.status.address)
+        if status is not None:
+            self.status = status
+
+    def _start_policy(self) -> None:
+        job = sealed(self._stack, "job", pack_job(self._job))
+        core.set_epoch(self._memory.requests.address, self._epoch)
+        period_us = self._config.period_ns // 1000
+        given = {
+            "--job": job,
+            "--observation": self._memory.observation.fd,
+            "--action": self._memory.action.fd,
+            "--epoch": self._epoch,
+            "--parent": os.getpid(),
+            "--priority": self._policy_priority,
+            "--realtime-limit-us": max(500_000, 10 * period_us),
+        }
+        arguments = [item for name, value in given.items() for item in (name, str(value))]
+        fds = (job, self._memory.observation.fd, self._memory.action.fd)
+        self.policy = Child(
+            "policy", python("edgerl.runtime.policy_process", arguments), fds=fds, environment=environment()
+        )  # fmt: skip
+        self._stack.callback(self.policy.close)
+
+    def _report_death(self) -> None:
+        if not self.policy.alive and not self._died_reported:
+            self._died_reported = True
+            core.set_epoch(self._memory.requests.address, 0)
+            self.request(Request.POLICY_DIED)
+
+    def _drain(self) -> None:
+        ring, record = self._memory.ring.address, self._record
+        while True:
+            result = core.read_record(ring, self._next_record, ctypes.addressof(record), len(record))
+            if result is Result.OK:
+                self._writer.append(memoryview(record))
+                self._next_record += 1
+            elif result is Result.LOST:  # overwritten before it was read: the gap shows in the recording's ticks
+                self._next_record = max(self._next_record + 1, core.ring_head(ring) - self._config.ring_capacity + 1)
+            else:
+                return
+
+    def _quit_guardian(self) -> None:
+        if not hasattr(self, "guardian"):
+            return
+        self.request(Request.QUIT)
+        until = time.monotonic() + self.timeouts.quit_s + 2e-9 * self._config.period_ns
+        while self.guardian.alive and time.monotonic() < until:
+            core.heartbeat(self._memory.requests.address)
+            self.guardian.wait(0.005)
+        self._drain()
+        self._read_status()
