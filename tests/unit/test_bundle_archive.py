@@ -162,6 +162,20 @@ def test_a_zip_bomb_is_refused_without_unpacking_a_byte() -> None:
         read_archive(bomb, WHERE)
 
 
+@pytest.mark.parametrize("data", [b"", b"{}", b"\x89PNG" + bytes(100), MEMBERS["engines/a/model.onnx"]])
+def test_another_kind_of_file_is_refused_as_such(data: bytes) -> None:
+    with pytest.raises(DamagedBundle, match=r"it does not begin as a bundle does"):
+        read_archive(data, WHERE)
+
+
+def test_a_gap_before_the_directory_is_refused_even_where_its_place_is_said_rightly() -> None:
+    start = struct.unpack_from("<I", GOOD, len(GOOD) - 6)[0]
+    data = bytearray(GOOD[:start] + b"hidden" + GOOD[start:])
+    data[-6:-2] = struct.pack("<I", start + 6)
+    with pytest.raises(DamagedBundle, match=r"the directory at byte .* is not the one that belongs there"):
+        read_archive(bytes(data), WHERE)
+
+
 def test_members_that_overlap_are_refused() -> None:
     data = bytearray(_forge([("a", b"x" * 100), ("b", b"y" * 100)]))
     start = struct.unpack_from("<I", data, len(data) - 6)[0]
