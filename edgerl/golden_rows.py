@@ -26,7 +26,7 @@ MAX_INPUT_BYTES = 8 * 1024 * 1024
 MIN_ROWS = 16
 SEQUENCE = 32
 """Generated rows between two resets of a policy with memory."""
-DECIDED = 1e-3
+DECIDED = 1e-4
 """A discrete choice is demanded of other engines where its logit leads by this part of the largest."""
 UNCLIPPED = (-5.0, 5.0)
 """Deviations from the mean that are tried where no clip says how far an observation reaches."""

@@ -82,14 +82,17 @@ class Table:
         """
         return self._number(self._value(key), key, infinite=infinite)
 
-    def numbers(self, key: str) -> tuple[float, ...]:
-        """Return a list of finite numbers.
+    def numbers(self, key: str, *, infinite: bool = False) -> tuple[float, ...]:
+        """Return a list of finite numbers, or with ``infinite`` also ``inf`` and ``-inf``.
 
         Raises:
             EdgerlError: Missing, or something else.
         """
         values = self._typed(key, list, "a list of numbers")
-        return tuple(self._number(item, f"{key}[{index}]", infinite=False) for index, item in enumerate(values))
+        return tuple(
+            -math.inf if infinite and item == -math.inf else self._number(item, f"{key}[{index}]", infinite=infinite)
+            for index, item in enumerate(values)
+        )
 
     def integer(self, key: str) -> int:
         """Return an integer.

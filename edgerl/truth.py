@@ -30,7 +30,7 @@ class Truth:
     """Recorded observations and the trainer's actions, checked against a spec."""
 
     name: str
-    """Where it came from, for people."""
+    """Name of the file, for people."""
     digest: str
     """SHA-256 of the file."""
     action_key: str
@@ -83,7 +83,7 @@ class _Reader:
             raise self.refuse(
                 "episode_start is false in the first row and there is no state_in", "a start or its state"
             )
-        return Truth(str(self.path), digest, key, inputs, action, starts, state_in, state_out)
+        return Truth(Path(self.path).name, digest, key, inputs, action, starts, state_in, state_out)
 
     def refuse(self, what: str, expected: str) -> TruthError:
         return TruthError(self.path, what, expected)

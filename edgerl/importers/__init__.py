@@ -1,7 +1,8 @@
 """Reading trainers' checkpoints without running them: a file or folder to a :class:`edgerl.policy.Policy`.
 
 One importer per trainer. Each one recognizes its files (``detect``), reads them (``read``) and describes them
-(``describe``), with numpy alone: no trainer, torch or simulator is imported, and nothing in a file is executed.
+(``describe``), with numpy alone (ONNX files need onnx): no trainer, torch or simulator is imported, and nothing in a
+file is executed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgerl.errors import UnknownTrainer, UnreadableFile
-from edgerl.importers import sb3
+from edgerl.importers import onnx_file, sb3
 from edgerl.importers.description import BlockDescription, CheckpointDescription
 from edgerl.importers.options import ImageLayout, ImportOptions
 from edgerl.importers.torch_zip import is_legacy_torch
@@ -47,6 +48,7 @@ class Importer:
 
 IMPORTERS: Mapping[str, Importer] = {
     sb3.NAME: Importer(sb3.TITLE, sb3.detect, sb3.read, sb3.describe),
+    onnx_file.NAME: Importer(onnx_file.TITLE, onnx_file.detect, onnx_file.read, onnx_file.describe),
 }
 """By the name that ``--trainer`` takes."""
 
@@ -75,6 +77,7 @@ def read_checkpoint(
     trainer: str | None = None,
     stats: Path | str | None = None,
     image_layout: ImageLayout | None = None,
+    spec: Path | None = None,
     limits: Limits | None = None,
 ) -> Policy:
     """Read a checkpoint; nothing in it is executed.
@@ -84,13 +87,16 @@ def read_checkpoint(
         trainer: A name in :data:`IMPORTERS`; ``None``: recognized from the file.
         stats: Normalizer statistics; ``None``: look beside the checkpoint; ``"none"``: there are none.
         image_layout: How the environment orders images; ``None``: as the trainer assumes.
+        spec: TOML with the kind and range of the action, for an ONNX graph that somebody else made.
         limits: What is accepted.
 
     Raises:
         CheckpointError: Damaged, unsafe, too large, ambiguous, unknown, or of a kind that is not read.
+        ModelError: An ONNX graph that is not valid or of a kind that is refused.
+        SpecError: Facts are missing, or contradict the graph.
         UnreadableFile: It cannot be opened.
     """
-    options = ImportOptions(stats, image_layout, limits or Limits())
+    options = ImportOptions(stats, image_layout, spec, limits or Limits())
     return _importer(path, trainer).read(Path(path), options)
 
 
@@ -108,7 +114,7 @@ def describe_checkpoint(
         CheckpointError: Damaged, unsafe, too large, ambiguous or of an unknown trainer.
         UnreadableFile: It cannot be opened.
     """
-    options = ImportOptions(stats, image_layout, limits or Limits())
+    options = ImportOptions(stats, image_layout, None, limits or Limits())
     return _importer(path, trainer).describe(Path(path), options)
 
 

@@ -19,4 +19,6 @@ class ImportOptions:
     """Normalizer statistics; ``None``: look beside the checkpoint; ``"none"``: there are none."""
     image_layout: ImageLayout | None = None
     """How the environment orders an image: height, width, channels (the default) or channels first."""
+    spec: Path | None = None
+    """TOML with facts that a file of this kind never holds; only adopted ONNX graphs ask for it."""
     limits: Limits = field(default_factory=Limits)

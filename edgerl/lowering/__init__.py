@@ -10,12 +10,12 @@ from __future__ import annotations
 from onnx import ModelProto
 
 from edgerl.errors import ModelError
-from edgerl.graph import CORE_OUT_ACTION, CORE_OUT_LOGITS, core_in, core_out
+from edgerl.graph import CORE_OUT_ACTION, CORE_OUT_LOGITS, core_in, core_out, parse_onnx
 from edgerl.lowering.blocks import lower_block
 from edgerl.lowering.builder import GraphBuilder, Tensor
 from edgerl.lowering.head import lower_head
 from edgerl.lowering.recurrent import lower_recurrent
-from edgerl.model import PolicyModel, seal_model
+from edgerl.model import PolicyModel, find_spec, read_model, seal_model
 from edgerl.policy import (
     ActionMap,
     Block,
@@ -42,9 +42,17 @@ def lower(policy: Policy) -> PolicyModel:
     """
     network = policy.network
     if isinstance(network, OpaqueGraph):
-        return seal_model(policy.spec, ModelProto.FromString(network.onnx), "the adopted graph")
+        return _seal_opaque(policy.spec, network)
     _check_head(policy.spec, network.head)
     return seal_model(policy.spec, _Lowering(policy.spec).run(network), "the lowered policy")
+
+
+def _seal_opaque(spec: PolicySpec, graph: OpaqueGraph) -> PolicyModel:
+    """Return the model of a graph that has edgerl's form; the very same bytes where its spec is this one."""
+    proto = parse_onnx(graph.onnx, "the adopted graph")
+    if find_spec(proto, "the adopted graph") == spec:
+        return read_model(graph.onnx, "the adopted graph")
+    return seal_model(spec, proto, "the adopted graph")
 
 
 class _Lowering:

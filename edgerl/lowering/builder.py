@@ -7,13 +7,13 @@ give the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from edgerl.graph import IR_VERSION, OPSET
 
@@ -107,6 +107,38 @@ class GraphBuilder:
             return tensor
         return self.emit("Reshape", [tensor, self.constant("shape", shape, "int64")], shape, tensor.dtype)
 
+    def graft(self, graph: GraphProto, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> None:
+        """Put the nodes of another graph into the present region, without those that ``outputs`` do not need.
+
+        Its tensors are called ``<region>/<their name>`` from then on.
+
+        Args:
+            graph: Valid, with standard operators only.
+            inputs: What its inputs are here, by their name there.
+            outputs: Names there of the tensors that are wanted.
+        """
+        names = {name: self._current(tensor) for name, tensor in inputs.items()}
+        nodes, used = _needed(graph, outputs)
+        constants = {item.name: item for item in graph.initializer}
+        constants |= {node.output[0]: value for node in nodes if (value := _constant_value(node)) is not None}
+        for name, constant in constants.items():
+            if name in used and name not in names:
+                names[name] = self._store(name, numpy_helper.to_array(constant))
+        for index, node in enumerate(node for node in nodes if node.output[0] not in constants):
+            copy = NodeProto()
+            copy.CopyFrom(node)
+            copy.ClearField("doc_string")
+            copy.name = f"{self._region}/{node.name or f'{node.op_type}_{index}'}"
+            for field in (copy.input, copy.output):
+                for position, name in enumerate(field):
+                    if name:  # an omitted optional input has an empty name
+                        field[position] = names.setdefault(name, f"{self._region}/{name}")
+            self._nodes.append((self._region, copy))
+
+    def grafted(self, name: str, shape: tuple[int, ...], dtype: str) -> Tensor:
+        """Return a tensor of a grafted graph by its name there."""
+        return Tensor(f"{self._region}/{name}", shape, dtype)
+
     def end_region(self, tensor: Tensor, name: str) -> Tensor:
         """Return the tensor under the name of a boundary of the present region.
 
@@ -144,6 +176,11 @@ class GraphBuilder:
             producer_name="edgerl",
         )
 
+    def _store(self, name: str, values: npt.NDArray[Any]) -> str:
+        full = f"{self._region}/{name}"
+        self._constants[full] = numpy_helper.from_array(values, full)
+        return full
+
     def _unique(self, what: str) -> str:
         base = f"{self._region}/{self._scope}/{what}"
         name, count = base, 1
@@ -166,3 +203,21 @@ class GraphBuilder:
                     if name == old:
                         names[index] = new
         self._aliases[old] = new
+
+
+def _needed(graph: GraphProto, outputs: Sequence[str]) -> tuple[list[NodeProto], set[str]]:
+    """Return the nodes that the outputs depend on, in order, and the names of all tensors that are used."""
+    used = set(outputs)
+    nodes = []
+    for node in reversed(graph.node):
+        if used.intersection(node.output):
+            used.update(node.input)
+            nodes.append(node)
+    return nodes[::-1], used
+
+
+def _constant_value(node: NodeProto) -> TensorProto | None:
+    if node.op_type != "Constant" or [item.name for item in node.attribute] != ["value"]:
+        return None
+    value: TensorProto = node.attribute[0].t
+    return value
