@@ -189,11 +189,11 @@ class _Tensors:
         if count and last >= len(values):
             raise Malformed(f"a tensor of shape {shape} reaches value {last} of a storage of {len(values)}")
         budget.spend_elements(count)
-        if not count:
-            return np.empty(shape, values.dtype)
-        step = values.itemsize
-        view = np.lib.stride_tricks.as_strided(values[offset:], shape, [stride * step for stride in strides])
-        array = np.array(view, order="C")
+        if count:
+            steps = [stride * values.itemsize for stride in strides]
+            array = np.array(np.lib.stride_tricks.as_strided(values[offset:], shape, steps), order="C")
+        else:
+            array = np.empty(shape, values.dtype)
         array.flags.writeable = False
         return array
 
