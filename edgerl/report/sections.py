@@ -184,7 +184,7 @@ def _interventions(report: RunReport) -> Html:
     if not rows:
         return paragraph("The envelope changed nothing: every command was within its limits.")
     untouched = len(report.result.counts.channels) - len(rows)
-    shown = table("Envelope, by channel", ("channel", "rejected", "saturated", "cause"), rows, class_="counts")
+    shown = table("Envelope, by channel", ("channel", "rejected", "saturated", "cause"), rows, class_="counts two")
     rest = paragraph(f"{words.plural(untouched, 'channel')} untouched.", class_="note") if untouched else ""
     return element("div", shown, rest)
 
