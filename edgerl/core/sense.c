@@ -64,8 +64,9 @@ static read_result read_one(erl_loop *loop, uint64_t deadline_ns) {
     return READ_ONE;
 }
 
+/* Past an error too: a refused command of ours must not hide the robot's state behind it. */
 static void drain(erl_loop *loop) {
-    while (read_one(loop, 0) == READ_ONE) {
+    while (loop->drained < ERL_MAX_DRAIN && read_one(loop, 0) != READ_NONE) {
     }
 }
 
@@ -148,6 +149,8 @@ static void advance(erl_loop *loop, uint32_t clock_before) {
 static uint32_t judge_state(erl_loop *loop) {
     const uint32_t flags = loop->tick.state_flags;
     uint32_t events = 0;
+    loop->tick.state_sequence = loop->state.sequence;
+    loop->tick.stamp_ns = loop->state.stamp_ns;
     if (loop->tick.observed) {
         loop->status.states_taken++;
         loop->status.state_sequence = loop->state.sequence;
@@ -157,6 +160,8 @@ static uint32_t judge_state(erl_loop *loop) {
         loop->status.states_lost += loop->has_state;
         events |= 1u << ERL_EVENT_STATE_LOST;
     }
+    loop->tick.state_sequence = loop->state.sequence;
+    loop->tick.stamp_ns = loop->state.stamp_ns;
     events |= loop->bye || loop->timed_out ? 1u << ERL_EVENT_STATE_FAULT : 0u;
     events |= (flags & ERL_STATE_ESTOP) != 0 ? 1u << ERL_EVENT_ESTOP : 0u;
     events |= (flags & ERL_STATE_DONE) != 0 ? 1u << ERL_EVENT_DONE : 0u;
