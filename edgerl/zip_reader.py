@@ -72,6 +72,9 @@ class ZipReader:
             if info.filename in self._members:
                 raise DamagedCheckpoint(where, f"member {info.filename!r} is there twice")
             self._members[info.filename] = info
+        if self._members and min(info.header_offset for info in self._members.values()) != 0:
+            # zipfile finds the last directory in a file: cut off, an archive of archives ends in that of a member.
+            raise DamagedCheckpoint(where, "not a complete zip archive (it ends in another archive's directory)")
         total = sum(info.file_size for info in self._members.values())
         self._limit("number of members", len(self._members), self.limits.archive_members)
         self._limit("unpacked size of all members in bytes", total, self.limits.archive_bytes)

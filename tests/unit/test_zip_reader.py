@@ -103,6 +103,13 @@ def test_every_truncation_is_refused_with_one_message():
             ZipReader(WHOLE[:length], "x.zip")
 
 
+def test_an_archive_cut_off_after_an_archive_in_it_is_not_taken_for_that_one():
+    outer = archive({"inner.zip": archive({"a": b"inner"}), "b": bytes(100)})
+    for length in range(len(outer)):
+        with pytest.raises(DamagedCheckpoint, match="not a complete zip archive"):
+            ZipReader(outer[:length], "x.zip")
+
+
 @given(st.lists(st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(0, 255)), min_size=1, max_size=8))
 @settings(max_examples=300, deadline=None)
 def test_mutated_archives_raise_nothing_but_our_errors(changes):
