@@ -94,7 +94,8 @@ static uint32_t arm_blockers(const erl_loop *loop, uint32_t events) {
     const uint64_t ready = erl_action_ready_epoch(loop->segments.action);
     const bool policy = loop->status.epoch != 0 && ready == loop->status.epoch;
     uint32_t blockers = 0;
-    blockers |= loop->tick.observed ? 0u : ERL_ARM_NO_STATE;
+    /* The first action is held against the safe command, so one must have been sent. */
+    blockers |= loop->tick.observed && loop->envelope.has_last ? 0u : ERL_ARM_NO_STATE;
     blockers |= (events & (1u << ERL_EVENT_STATE_FAULT)) != 0 ? ERL_ARM_STATE_FAULT : 0u;
     blockers |= (events & (1u << ERL_EVENT_ESTOP)) != 0 ? ERL_ARM_ESTOP : 0u;
     blockers |= (events & (1u << ERL_EVENT_DONE)) != 0 ? ERL_ARM_DONE : 0u;

@@ -132,7 +132,7 @@ typedef enum erl_on_violation { ERL_REJECT = 0, ERL_SATURATE = 1 } erl_on_violat
 #define ERL_OBSERVATION_RESET 0x01u /* recurrent state and histories start anew with this one */
 
 /* Why a wanted ARM has not happened yet (bits of status.arm_blockers). */
-#define ERL_ARM_NO_STATE 0x01u
+#define ERL_ARM_NO_STATE 0x01u /* no new state in this tick, or no safe command sent yet */
 #define ERL_ARM_STATE_FAULT 0x02u
 #define ERL_ARM_ESTOP 0x04u
 #define ERL_ARM_POLICY_NOT_READY 0x08u

@@ -1,0 +1,275 @@
+"""A world for the C loop without a robot, a policy process or a clock: time moves only when the loop waits."""
+
+from __future__ import annotations
+
+import ctypes
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgerl.runtime import core, structs, wire
+from edgerl.runtime.enums import Dtype, Event, Mode, OnViolation, Request, Result, StateFlag
+
+MS = 1_000_000
+PERIOD = 10 * MS
+BUDGET = 5 * MS
+SESSION = 0x1234_5678_9ABC_DEF0
+START = 1_000_000 * MS
+EPOCH = 7
+NO_FLAGS = StateFlag(0)
+
+
+@dataclass
+class Answer:
+    """What the fake policy does with one observation."""
+
+    values: list[float]
+    delay_ns: int = 1 * MS
+    epoch: int | None = None
+    sequence: int | None = None
+    infer_ns: int = 123
+    also_before: int = 0
+    """This many answers of another sequence are posted first."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One tick as the ring holds it."""
+
+    header: structs.TickHeader
+    state: np.ndarray
+    action: np.ndarray
+    command: np.ndarray
+
+    @property
+    def events(self) -> set[Event]:
+        return {event for event in Event if self.header.events & (1 << event)}
+
+
+def small_config(**fields: object) -> structs.Config:
+    """Three state channels, two command channels: the first rejects, the second saturates."""
+    config = core.new_config()
+    values = {
+        "session": SESSION,
+        "period_ns": PERIOD,
+        "budget_ns": BUDGET,
+        "valid_for_ns": 30 * MS,
+        "lead_ns": 1 * MS,
+        "state_timeout_ns": 40 * MS,
+        "hold_ns": 20 * MS,
+        "safe_ns": 30 * MS,
+        "allow_lockstep": 1,
+        "bucket_limit": 3,
+        "bucket_window": 10,
+        "arm_ticks": 4,
+        "state_count": 3,
+        "command_count": 2,
+        "observation_bytes": 64,
+        "ring_capacity": 64,
+    }
+    for name, value in {**values, **fields}.items():
+        setattr(config, name, value)
+    config.states[0] = structs.StateChannel(0, Dtype.FLOAT32)
+    config.states[1] = structs.StateChannel(4, Dtype.INT32)
+    config.states[2] = structs.StateChannel(8, Dtype.UINT8)
+    inf = float("inf")
+    config.commands[0] = structs.CommandChannel(-1.0, 1.0, inf, inf, 0.0, OnViolation.REJECT)
+    config.commands[1] = structs.CommandChannel(-2.0, 2.0, inf, inf, 0.5, OnViolation.SATURATE)
+    return config
+
+
+class World:
+    """Owns a loop, its segments and everything that the loop can see."""
+
+    def __init__(self, config: structs.Config | None = None) -> None:
+        self.config = config or small_config()
+        self.now = START
+        self.inbox: deque[tuple[int, bytes | int]] = deque()
+        self.sent: list[wire.Command] = []
+        self.sleeps: list[int] = []
+        self.send_answer = 0
+        self.babble: bytes | int | None = None
+        """What every receive answers at once: a datagram, or an error."""
+        self.on_wait: Callable[[], None] | None = None
+        self.hooks: list[tuple[int, Callable[[], None]]] = []
+        self.policy: Callable[[structs.ObservationHeader, bytes], Answer | None] = lambda header, record: Answer(
+            [0.1, 0.2]
+        )
+        self.observations: list[structs.ObservationHeader] = []
+        self._seen = ctypes.c_uint32(0)
+        self.sequence = 0
+        self.stamp = 500 * MS
+        self._segments()
+        self._start()
+
+    def _segments(self) -> None:
+        self.status, self.requests = structs.StatusBlock(), structs.Requests()
+        self.observation, self.action = structs.ObservationMailbox(), structs.ActionMailbox()
+        self.ring = (ctypes.c_uint64 * (core.ring_bytes(self.config) // 8))()
+        self.at = {
+            name: ctypes.addressof(getattr(self, name))
+            for name in ("status", "requests", "observation", "action", "ring")
+        }
+        core.create_segments(self.config, **self.at)
+        core.set_epoch(self.at["requests"], EPOCH)
+        core.say_ready(self.at["action"], EPOCH)
+
+    def _start(self) -> None:
+        self.port = structs.Port(
+            None,
+            structs.NOW(lambda _: self.now),
+            structs.SLEEP_UNTIL(self._sleep_until),
+            structs.RECEIVE(self._receive),
+            structs.SEND(self._send),
+            structs.WAIT_WORD(self._wait_word),
+        )
+        self.loop = np.zeros(core.library().erl_loop_bytes() + 64, np.uint8)
+        self.loop_at = (self.loop.ctypes.data + 63) & ~63
+        segments = structs.Segments(*self.at.values())
+        fault = core.library().erl_loop_start(
+            self.loop_at, ctypes.addressof(self.config), ctypes.addressof(segments), ctypes.addressof(self.port)
+        )
+        assert fault == 0, core.config_fault_name(fault)
+
+    def _advance(self, to: int) -> None:
+        for when, hook in sorted(self.hooks, key=lambda pair: pair[0]):
+            if when <= to:
+                self.hooks.remove((when, hook))
+                self.now = max(self.now, when)
+                hook()
+        self.now = max(self.now, to)
+
+    def _sleep_until(self, _: object, when: int) -> None:
+        self.sleeps.append(when)
+        self._advance(when)
+
+    def _receive(self, _: object, buffer: int, capacity: int, deadline: int) -> int:
+        if isinstance(self.babble, int):
+            return self.babble
+        if self.babble is not None:
+            ctypes.memmove(buffer, self.babble, len(self.babble))
+            return len(self.babble)
+        if self.inbox and self.inbox[0][0] <= max(self.now, deadline):
+            when, item = self.inbox.popleft()
+            self._advance(when)
+            if isinstance(item, int):
+                return item
+            ctypes.memmove(buffer, item, min(len(item), capacity))
+            return len(item)
+        self._advance(deadline)
+        return 0
+
+    def _send(self, _: object, data: int, count: int) -> int:
+        if self.send_answer == 0:
+            message = wire.decode(ctypes.string_at(data, count))
+            assert isinstance(message, wire.Command)
+            self.sent.append(message)
+        return self.send_answer
+
+    def _wait_word(self, _: object, word: int, seen: int, deadline: int) -> None:
+        assert word == self.at["action"] + structs.ActionMailbox.sequence.offset
+        if self.on_wait is not None:
+            self.on_wait()
+            return
+        header, record = structs.ObservationHeader(), ctypes.create_string_buffer(self.config.observation_bytes)
+        found = core.wait_observation(
+            self.at["observation"], self._seen, header, ctypes.addressof(record), len(record), timeout_ns=0
+        )
+        answer = None
+        if found == Result.OK:
+            self.observations.append(header)
+            answer = self.policy(header, record.raw)
+        if answer is None or self.now + answer.delay_ns > deadline:
+            self._advance(deadline)
+            return
+        self._advance(self.now + answer.delay_ns)
+        self.answer(header, answer)
+
+    def answer(self, header: structs.ObservationHeader, answer: Answer) -> None:
+        """Post an answer as the policy process does."""
+        values = np.array(answer.values, np.float32)
+        said = structs.ObservationHeader(
+            epoch=header.epoch if answer.epoch is None else answer.epoch,
+            sequence=header.sequence if answer.sequence is None else answer.sequence,
+        )
+        assert core.post_action(self.at["action"], said, answer.infer_ns, values.ctypes.data, len(values)) == Result.OK
+
+    def state(
+        self,
+        values: list[float] | None = None,
+        flags: StateFlag = NO_FLAGS,
+        *,
+        at: int | None = None,
+        **changed: int,
+    ) -> None:
+        """Let the robot send a state that arrives at ``at`` (now)."""
+        self.sequence = changed.get("sequence", self.sequence + 1)
+        self.stamp = changed.get("stamp", self.stamp + PERIOD)
+        header = wire.Header(changed.get("session", SESSION), self.sequence, self.stamp)
+        message = wire.State(header, flags, np.array(values or [1.5, 2.0, 3.0], np.float32))
+        self.inbox.append((self.now if at is None else at, wire.encode(message)))
+
+    def request(self, kind: Request) -> None:
+        core.request(self.at["requests"], kind)
+
+    def tick(self) -> Result:
+        return Result(core.library().erl_tick(self.loop_at))
+
+    def ticks(self, count: int, flags: StateFlag = NO_FLAGS) -> None:
+        """Make ticks, each with a fresh state."""
+        for _ in range(count):
+            self.state(flags=flags)
+            assert self.tick() == Result.OK
+
+    def arm(self, flags: StateFlag = NO_FLAGS) -> None:
+        """Start, arm, and check that it is ACTIVE."""
+        self.ticks(1, flags)
+        self.request(Request.ARM)
+        self.ticks(1, flags)
+        assert self.now_mode() == Mode.ACTIVE
+
+    def read_status(self) -> structs.Status:
+        status = core.read_status(self.at["status"])
+        assert status is not None
+        return status
+
+    def now_mode(self) -> Mode:
+        return Mode(self.read_status().mode)
+
+    def record(self, index: int = -1) -> Record:
+        """Return a tick's record; the last one by default."""
+        if index < 0:
+            index += core.ring_head(self.at["ring"])
+        raw = ctypes.create_string_buffer(structs.Ring.from_buffer(self.ring).record_bytes)
+        assert core.read_record(self.at["ring"], index, ctypes.addressof(raw), len(raw)) == Result.OK
+        floats = np.frombuffer(raw.raw, np.float32, offset=ctypes.sizeof(structs.TickHeader))
+        states, commands = self.config.state_count, self.config.command_count
+        return Record(
+            structs.TickHeader.from_buffer_copy(raw),
+            floats[:states],
+            floats[states : states + commands],
+            floats[states + commands : states + 2 * commands],
+        )
+
+
+def enter(mode: Mode, **fields: int) -> World:
+    """Return a world that has got into ``mode``, in a configuration with these fields."""
+    world = World(small_config(**fields))
+    if mode == Mode.SAFE:
+        world.ticks(1)
+    else:
+        world.arm()
+    if mode == Mode.FALLBACK:
+        world.request(Request.POLICY_DIED)
+        world.ticks(1)
+    if mode == Mode.STOPPED:
+        world.request(Request.ESTOP)
+        world.ticks(1)
+    assert world.now_mode() == mode
+    return world
+
+
+def silent(header: structs.ObservationHeader, record: bytes) -> None:
+    """Be a policy that never answers."""

@@ -1,0 +1,113 @@
+"""What the supervisor asks of the loop, its heartbeat, and what the status tells it."""
+
+from __future__ import annotations
+
+import ctypes
+
+from edgerl.runtime import core, structs, wire
+from edgerl.runtime.enums import Clock, Event, Mode, Phase, Request, Result, Source, StateFlag
+from tests.core_world import EPOCH, MS, World, enter, small_config
+
+LOCKSTEP = StateFlag.LOCKSTEP
+NOTHING = StateFlag(0)
+
+
+def last(world: World) -> wire.Command:
+    return world.sent[-1]
+
+
+def test_requests_made_before_the_first_tick_count():
+    world = World()
+    world.request(Request.ESTOP)
+    world.ticks(1)
+    assert world.now_mode() == Mode.STOPPED
+
+
+def test_an_unknown_request_is_refused():
+    assert core.library().erl_request(World().at["requests"], len(Request)) == Result.BAD
+
+
+def test_quit_ends_the_loop_with_a_safe_command():
+    world = enter(Mode.ACTIVE)
+    world.request(Request.QUIT)
+    world.state()
+    assert world.tick() == Result.ENDED
+    assert (last(world).mode, last(world).source) == (Mode.STOPPED, Source.SAFE)
+    assert world.read_status().phase == Phase.ENDED
+
+
+def test_a_living_supervisor_is_no_fault():
+    world = World(small_config(heartbeat_timeout_ns=25 * MS))
+    world.arm()
+    for _ in range(10):
+        core.heartbeat(world.at["requests"])
+        world.ticks(1)
+    assert world.now_mode() == Mode.ACTIVE
+
+
+def test_a_dead_supervisor_runs_the_ladder_down_and_ends_the_loop():
+    world = World(small_config(heartbeat_timeout_ns=25 * MS))
+    world.arm()
+    core.heartbeat(world.at["requests"])
+    modes = []
+    for _ in range(20):
+        world.state()
+        if world.tick() == Result.ENDED:
+            break
+        modes.append(world.now_mode())
+    assert world.read_status().fault == Event.SUPERVISOR_FAULT
+    assert world.now_mode() == Mode.STOPPED
+    assert modes.count(Mode.FALLBACK) == 5
+
+
+def test_a_dead_supervisor_in_safe_ends_the_loop_at_once_even_in_lockstep():
+    world = World(small_config(heartbeat_timeout_ns=25 * MS, state_timeout_ns=1000 * MS))
+    world.ticks(1, LOCKSTEP)
+    before = world.now
+    assert world.tick() == Result.ENDED
+    assert world.now - before <= 30 * MS
+
+
+def test_a_dead_supervisor_in_lockstep_does_not_make_the_loop_spin():
+    world = World(small_config(heartbeat_timeout_ns=25 * MS, state_timeout_ns=40 * MS))
+    world.arm(LOCKSTEP)
+    ticks = 0
+    while world.tick() != Result.ENDED:
+        ticks += 1
+    assert ticks < 6
+
+
+def test_heartbeats_are_ignored_where_no_time_out_is_configured():
+    world = World(small_config(heartbeat_timeout_ns=0))
+    world.arm()
+    world.ticks(100)
+    assert world.now_mode() == Mode.ACTIVE
+
+
+def test_status_says_what_happened():
+    world = World()
+    assert world.read_status().phase == Phase.STARTING
+    world.arm()
+    world.ticks(2)
+    world.tick()
+    status = world.read_status()
+    assert (status.phase, status.mode, status.source, status.event) == (
+        Phase.RUNNING,
+        Mode.ACTIVE,
+        Source.HOLD,
+        Event.STATE_LOST,
+    )
+    assert (status.ticks, status.states_taken, status.states_lost, status.commands_sent) == (5, 4, 1, 5)
+    assert (status.actions_taken, status.actions_late, status.epoch) == (3, 0, EPOCH)
+    assert (status.state_sequence, status.time_ns, status.clock) == (world.sequence, world.now, Clock.GRID)
+    assert status.bucket_level == 1
+
+
+def test_a_configuration_that_makes_no_sense_starts_no_loop():
+    world = World()
+    config = small_config(session=0)
+    segments = structs.Segments(*world.at.values())
+    fault = core.library().erl_loop_start(
+        world.loop_at, ctypes.addressof(config), ctypes.addressof(segments), ctypes.addressof(world.port)
+    )
+    assert "session is 0" in core.config_fault_name(fault)
