@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from edgerl.bundle.compare import describe_bundle, diff_bundles
     from edgerl.bundle.load import Bundle, bundle_bytes, load_bundle, read_bundle, save_bundle, unpack_bundle
     from edgerl.bundle.manifest import Manifest
+    from edgerl.bundle.pack import pack_files
     from edgerl.bundle.verify import Verification, require_verified, verify_bundle, verify_loaded
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "describe_bundle",
     "diff_bundles",
     "load_bundle",
+    "pack_files",
     "read_bundle",
     "require_verified",
     "save_bundle",
@@ -35,6 +37,7 @@ _HOMES = {
     "compare": ("describe_bundle", "diff_bundles"),
     "load": ("Bundle", "bundle_bytes", "load_bundle", "read_bundle", "save_bundle", "unpack_bundle"),
     "manifest": ("Manifest",),
+    "pack": ("pack_files",),
     "verify": ("Verification", "require_verified", "verify_bundle", "verify_loaded"),
 }
 

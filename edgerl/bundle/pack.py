@@ -11,22 +11,23 @@ import hashlib
 import platform
 from collections.abc import Iterable, Sequence
 from importlib import metadata
-from pathlib import PurePath
-from typing import Protocol
+from pathlib import Path, PurePath
 
 from edgerl import canonical
 from edgerl.backends import Engine, build, find_backend
-from edgerl.bundle.load import Bundle
+from edgerl.bundle.load import Bundle, save_bundle
 from edgerl.bundle.manifest import SCHEMA, Claim, EngineEntry, FileEntry, Manifest, Versions
 from edgerl.bundle.replay import replay_golden
 from edgerl.bundle.verify import check_golden, run_golden
-from edgerl.envelope import Envelope, check_envelope
-from edgerl.errors import BundleError, MissingFacts
-from edgerl.golden import GoldenSet, save_golden_bytes
-from edgerl.model import PolicyModel
-from edgerl.parity import ParityReport, require_parity
+from edgerl.envelope import Envelope, check_envelope, default_envelope
+from edgerl.envelope_file import read_envelope
+from edgerl.errors import BundleError, MissingFacts, UnreadableFile
+from edgerl.export import MAX_CERTIFICATE_BYTES, Certificate, export_paths
+from edgerl.golden import GoldenSet, load_golden, save_golden_bytes
+from edgerl.model import PolicyModel, load_model
+from edgerl.parity import require_parity
 from edgerl.spec import PolicySpec
-from edgerl.target import Target
+from edgerl.target import Target, load_target
 
 MODEL_PATH = "model.onnx"
 GOLDEN_PATH = "golden.npz"
@@ -35,25 +36,13 @@ PREFERRED_BACKENDS = ("onnxruntime",)
 """Built where no engine is given: the first of these that the target takes."""
 
 
-class ParityCertificate(Protocol):
-    """What an export says about its model: a frozen dataclass that canonical JSON can write."""
-
-    @property
-    def model(self) -> str:
-        """SHA-256 of the model."""
-
-    @property
-    def parity(self) -> ParityReport:
-        """How its actions compare with the trainer's."""
-
-
 def pack(
     model: PolicyModel,
     *,
     target: Target,
     envelope: Envelope,
     golden: GoldenSet,
-    certificate: ParityCertificate | None = None,
+    certificate: Certificate | None = None,
     engines: Sequence[Engine] = (),
     release: int = 1,
     created: str | None = None,
@@ -116,6 +105,64 @@ def pack(
     return Bundle(manifest, files)
 
 
+def pack_files(
+    policy: Path | str,
+    output: Path | str,
+    *,
+    target: str | Path,
+    envelope: Path | str | None = None,
+    golden: Path | str | None = None,
+    certificate: Path | str | None = None,
+    release: int = 1,
+) -> Bundle:
+    """Pack an export that lies in files, write the bundle, and return it.
+
+    Args:
+        policy: ONNX file, as ``edgerl export`` writes it.
+        output: The bundle to write; replaced whole or not at all.
+        target: Name of an installed target, or the path of one.
+        envelope: TOML file; without one the envelope is derived from the action box and says so.
+        golden: Golden set; without a path the one beside the policy.
+        certificate: Of the export; without a path the one beside the policy, where there is one.
+        release: As for :func:`pack`.
+
+    Raises:
+        EdgerlError: A file is not readable or not what it should be, or a reason of :func:`pack`; nothing is written.
+        OutputError: The bundle could not be written.
+    """
+    model = load_model(policy)
+    golden_beside, certificate_beside = export_paths(policy)
+    golden_set = load_golden(golden or golden_beside)
+    found = None
+    if certificate is not None or certificate_beside.exists():
+        found = _load_certificate(Path(certificate or certificate_beside), golden_set)
+    bundle = pack(
+        model,
+        target=load_target(target),
+        envelope=default_envelope(model.spec) if envelope is None else read_envelope(envelope, model.spec),
+        golden=golden_set,
+        certificate=found,
+        release=release,
+    )
+    save_bundle(bundle, output)
+    return bundle
+
+
+def _load_certificate(path: Path, golden: GoldenSet) -> Certificate:
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_CERTIFICATE_BYTES + 1)
+    except OSError as error:
+        raise UnreadableFile(path, error.strerror or str(error)) from error
+    certificate = canonical.loads(Certificate, text, str(path))
+    if certificate.golden != golden.digest:
+        raise BundleError(
+            f"{path}: was written for golden set {certificate.golden[:12]}, the one to pack is {golden.digest[:12]}. "
+            "Take all parts from the same export."
+        )
+    return certificate
+
+
 def _check_spec(spec: PolicySpec) -> int:
     """Return the control period of a spec that leaves nothing unknown."""
     unknowns = spec.unknowns()
@@ -128,7 +175,7 @@ def _check_parts(
     model: PolicyModel,
     target: Target,
     golden: GoldenSet,
-    certificate: ParityCertificate | None,
+    certificate: Certificate | None,
     engines: Iterable[Engine],
 ) -> None:
     """Refuse parts that were made from another model."""
@@ -169,7 +216,7 @@ def _place_engine(engine: Engine, model: PolicyModel, files: dict[str, bytes]) -
     return EngineEntry(engine.backend, engine.precision, engine.parent, places)
 
 
-def _parity_claim(certificate: ParityCertificate | None) -> Claim:
+def _parity_claim(certificate: Certificate | None) -> Claim:
     if certificate is None:
         return Claim("parity", "not_run", "no certificate of the export was given")
     report = certificate.parity

@@ -49,10 +49,9 @@ def replay_golden(envelope: Envelope, golden: GoldenSet, period_ns: int) -> str:
             what=_describe(envelope, channel, value, previous, verdict),
             rows=(len(np.unique(bad[:, 0])), golden.rows),
         )
-    return (
-        f"{golden.rows:,} golden actions within range and {golden.rows - int(alone.sum()):,} of them, which follow "
-        "another in a rollout, within rate and acceleration; none rejected, none saturated"
-    )
+    judged = golden.rows - int(alone.sum())
+    rates = f"{judged:,} of them within rate and acceleration" if judged else "no rollout to judge rates by"
+    return f"{golden.rows:,} golden actions within range, {rates}; none rejected, none saturated"
 
 
 def _follows(golden: GoldenSet) -> npt.NDArray[np.bool_]:

@@ -5,7 +5,6 @@ import hashlib
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from edgerl.backends import Engine
 from edgerl.backends.onnxruntime import OnnxRuntimeBackend
 from edgerl.bundle.load import Bundle, bundle_bytes, load_bundle, read_bundle, save_bundle
 from edgerl.bundle.manifest import FileEntry
-from edgerl.bundle.pack import pack
+from edgerl.bundle.pack import pack, pack_files
 from edgerl.bundle.replay import replay_golden
 from edgerl.bundle.verify import engine_of, load_engine, require_verified, verify_bundle, verify_loaded
 from edgerl.envelope import Envelope, default_envelope
@@ -29,9 +28,13 @@ from edgerl.errors import (
     MissingFacts,
     ParityFailed,
     PlatformError,
+    SpecError,
     TargetError,
+    UnknownTarget,
+    UnreadableFile,
     VerificationFailed,
 )
+from edgerl.export import Certificate, Export, save_export
 from edgerl.golden import GoldenSet, read_golden, save_golden_bytes
 from edgerl.golden_rows import make_golden
 from edgerl.graph import IR_VERSION, OPSET
@@ -54,12 +57,6 @@ def core_is_here() -> bool:
 
 
 needs_core = pytest.mark.skipif(not core_is_here(), reason="the C core is not built")
-
-
-@dataclass(frozen=True)
-class Certificate:
-    model: str
-    parity: ParityReport
 
 
 def spec_of(**changes: Any) -> PolicySpec:
@@ -95,6 +92,12 @@ WORST = ChannelParity("action channel 0", 2e-5, 1e-6, 3, 0.1, 0.100001, 0)
 PASSED = ParityReport("passed", "somewhere/truth.npz", 64, (WORST,), 0, (), (), "not_run")
 
 
+def certificate_of(**changes: Any) -> Certificate:
+    versions = {"edgerl": "0.1"}
+    made = Certificate(1, MODEL.digest, GOLDEN.digest, {"model.zip": "ab" * 32}, "cd" * 32, PASSED, (), (), versions)
+    return dataclasses.replace(made, **changes)
+
+
 def pack_small(**changes: Any) -> Bundle:
     parts: dict[str, Any] = {"target": TARGET, "envelope": ENVELOPE, "golden": GOLDEN}
     return pack(changes.pop("model", MODEL), **{**parts, **changes})
@@ -124,7 +127,7 @@ def limited(**changes: Any) -> Envelope:
 
 @needs_core
 def test_a_packed_bundle_proves_its_claims(tmp_path: Path) -> None:
-    bundle = pack_small(certificate=Certificate(MODEL.digest, PASSED), release=7)
+    bundle = pack_small(certificate=certificate_of(), release=7)
     save_bundle(bundle, tmp_path / "x.edgerl")
     loaded = load_bundle(tmp_path / "x.edgerl")
     assert loaded.manifest == bundle.manifest
@@ -172,7 +175,7 @@ def test_packing_gives_the_same_bytes_in_every_process() -> None:
 
 
 def packed_digest() -> str:
-    return hashlib.sha256(bundle_bytes(pack_small(certificate=Certificate(MODEL.digest, PASSED)))).hexdigest()
+    return hashlib.sha256(bundle_bytes(pack_small(certificate=certificate_of()))).hexdigest()
 
 
 def test_a_spec_with_unknowns_is_refused_with_the_list() -> None:
@@ -186,7 +189,7 @@ def test_parts_of_another_model_are_refused() -> None:
     with pytest.raises(BundleError, match=r"The golden set belongs to model .*Take all parts from the same export"):
         pack_small(golden=make_golden(other, rows=16))
     with pytest.raises(BundleError, match=r"The certificate belongs to model"):
-        pack_small(certificate=Certificate(other.digest, PASSED))
+        pack_small(certificate=certificate_of(model=other.digest))
     with pytest.raises(BundleError, match=r"The engine of onnxruntime belongs to model"):
         pack_small(engines=[OnnxRuntimeBackend().compile(other, TARGET)])
 
@@ -215,12 +218,12 @@ def test_a_parity_that_failed_is_never_packed() -> None:
     wrong = dataclasses.replace(PASSED.channels[0], max_error=0.5, wrong=3)
     failed = dataclasses.replace(PASSED, status="failed", channels=(wrong,))
     with pytest.raises(ParityFailed):
-        pack_small(certificate=Certificate(MODEL.digest, failed))
+        pack_small(certificate=certificate_of(parity=failed))
 
 
 @needs_core
 def test_without_truth_the_claim_of_parity_was_not_run() -> None:
-    for certificate in (None, Certificate(MODEL.digest, NOT_RUN)):
+    for certificate in (None, certificate_of(parity=NOT_RUN)):
         claim = pack_small(certificate=certificate).manifest.claim("parity")
         assert claim.status == "not_run"
         assert claim.evidence
@@ -289,7 +292,7 @@ def test_rate_and_acceleration_are_judged_within_a_rollout() -> None:
     ],
 )
 def test_rows_that_stand_alone_have_no_rate(golden: GoldenSet) -> None:
-    assert "and 0 of them" in replay_golden(limited(max_rate=0.1), golden, 20_000_000)
+    assert "no rollout to judge rates by" in replay_golden(limited(max_rate=0.1), golden, 20_000_000)
 
 
 @needs_core
@@ -354,7 +357,7 @@ def test_verification_of_a_file_that_is_no_golden_set_fails_and_does_not_raise(g
 def test_verification_runs_the_trainers_own_actions_again() -> None:
     truth = np.where(np.arange(32)[:, None] < 20, GOLDEN.expected_float32, 0.0).astype(np.float32)
     golden = dataclasses.replace(GOLDEN, expected_trainer=truth, trainer_rows=np.arange(32) < 20)
-    bundle = pack_small(golden=golden, certificate=Certificate(MODEL.digest, PASSED))
+    bundle = pack_small(golden=golden, certificate=certificate_of())
     parity = {check.name: check for check in verify_loaded(bundle).claims}["parity"]
     assert parity.status == "passed"
     assert parity.evidence.startswith("20 of the trainer's own actions met again; when packed: 64 rows")
@@ -380,3 +383,89 @@ def test_a_claim_that_nobody_ran_again_never_passes() -> None:
 
 def test_what_was_packed_reads_back_as_the_same_golden_set() -> None:
     assert read_golden(save_golden_bytes(GOLDEN), "golden").digest == GOLDEN.digest
+
+
+ENVELOPE_FILE = """
+schema = 1
+on_reject = "safe"
+safe_command = { hip = 0.0, knee = 0.5 }
+[loop]
+budget_s = 0.01
+valid_for_s = 0.04
+state_timeout_s = 0.1
+degrade = { misses = 2, of_ticks = 10 }
+[ladder]
+hold_s = 0.02
+safe_s = 1.0
+[default]
+low = -1.0
+high = 1.0
+max_rate = inf
+"""
+
+
+@pytest.fixture
+def exported(tmp_path: Path) -> Path:
+    """The ONNX file of an export, its golden set and certificate beside it."""
+    save_export(Export(MODEL, GOLDEN, certificate_of()), tmp_path / "policy.onnx")
+    (tmp_path / "envelope.toml").write_text(ENVELOPE_FILE)
+    return tmp_path / "policy.onnx"
+
+
+@needs_core
+def test_an_export_is_packed_from_its_files(exported: Path) -> None:
+    output = exported.parent / "x.edgerl"
+    bundle = pack_files(exported, output, target=TARGET.name, envelope=exported.with_name("envelope.toml"), release=2)
+    loaded = load_bundle(output)
+    assert loaded.manifest == bundle.manifest
+    assert loaded.manifest.claim("parity").status == "passed"
+    assert (loaded.manifest.release, loaded.manifest.envelope.origin) == (2, "file")
+    assert loaded.manifest.envelope.safe_command == (0.0, 0.5)
+    assert (loaded.files["certificate.json"] + b"\n") == exported.with_name("policy.certificate.json").read_bytes()
+
+
+@needs_core
+def test_an_envelope_is_derived_where_none_is_given_and_says_so(exported: Path) -> None:
+    bundle = pack_files(exported, exported.parent / "x.edgerl", target=TARGET.name)
+    assert bundle.manifest.envelope == ENVELOPE
+    assert bundle.manifest.envelope.origin == "action_box"
+
+
+@needs_core
+def test_an_export_without_its_certificate_is_packed_without_the_claim(exported: Path) -> None:
+    exported.with_name("policy.certificate.json").unlink()
+    bundle = pack_files(exported, exported.parent / "x.edgerl", target=TARGET.name)
+    assert bundle.manifest.claim("parity").status == "not_run"
+
+
+def test_nothing_is_written_when_packing_is_refused(exported: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    output = tmp_path / "x.edgerl"
+    with pytest.raises(UnknownTarget, match=r"Installed targets: linux-aarch64, linux-x86_64"):
+        pack_files(exported, output, target="jetson")
+    with pytest.raises(EnvelopeError, match=r"missing.toml: could not be read"):
+        pack_files(exported, output, target=TARGET.name, envelope=tmp_path / "missing.toml")
+    with pytest.raises(UnreadableFile, match=r"missing.json"):
+        pack_files(exported, output, target=TARGET.name, certificate=tmp_path / "missing.json")
+    with pytest.raises(SpecError, match=r"broken.json"):
+        exported.with_name("broken.json").write_text("{")
+        pack_files(exported, output, target=TARGET.name, certificate=tmp_path / "broken.json")
+    exported.with_name("broken.json").unlink()
+    other = dataclasses.replace(GOLDEN, tolerance=GOLDEN.tolerance * 2)
+    exported.with_name("other.npz").write_bytes(save_golden_bytes(other))
+    with pytest.raises(BundleError, match=r"was written for golden set .*Take all parts from the same export"):
+        pack_files(exported, output, target=TARGET.name, golden=tmp_path / "other.npz")
+    exported.with_name("other.npz").unlink()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@needs_core
+def test_an_existing_bundle_survives_a_refusal(exported: Path, tmp_path: Path) -> None:
+    output = tmp_path / "x.edgerl"
+    pack_files(exported, output, target=TARGET.name)
+    before = output.read_bytes()
+    tight = ENVELOPE_FILE.replace("high = 1.0", "high = 0.5")
+    (tmp_path / "envelope.toml").write_text(tight)
+    with pytest.raises(EnvelopeRejectsPolicy):
+        pack_files(exported, output, target=TARGET.name, envelope=tmp_path / "envelope.toml")
+    assert output.read_bytes() == before
