@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgerl.bundle.compare import describe_bundle, diff_bundles
+    from edgerl.bundle.compare import BundleDescription, Difference, describe_bundle, diff_bundles
     from edgerl.bundle.load import Bundle, bundle_bytes, load_bundle, read_bundle, save_bundle, unpack_bundle
     from edgerl.bundle.manifest import Manifest
     from edgerl.bundle.pack import pack_files
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Bundle",
+    "BundleDescription",
+    "Difference",
     "Manifest",
     "Verification",
     "bundle_bytes",
@@ -34,7 +36,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "compare": ("describe_bundle", "diff_bundles"),
+    "compare": ("BundleDescription", "Difference", "describe_bundle", "diff_bundles"),
     "load": ("Bundle", "bundle_bytes", "load_bundle", "read_bundle", "save_bundle", "unpack_bundle"),
     "manifest": ("Manifest",),
     "pack": ("pack_files",),

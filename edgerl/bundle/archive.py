@@ -38,6 +38,8 @@ _READER_VERSION = 10
 """1.0: stored members and nothing else."""
 _WRITER_VERSION = 3 << 8 | _READER_VERSION
 """3: the rights below are Unix's."""
+_CHECKSUM_AT = 14
+"""Bytes of a local header before the first that depends on the member."""
 _RIGHTS = (stat.S_IFREG | 0o644) << 16
 _TIME, _DATE = 0, 1 << 5 | 1
 """1980-01-01 00:00, the earliest that the format can say: a bundle does not depend on when it was made."""
@@ -104,6 +106,16 @@ def read_archive(data: bytes, where: Path | str) -> dict[str, bytes]:
     if data[start:] != _directory(claims):
         raise DamagedBundle(where, f"the directory at byte {start:,} is not the one that belongs there")
     return members
+
+
+def is_archive(head: bytes) -> bool:
+    """Return whether a file that begins so may be a bundle; other zip writers begin otherwise.
+
+    Args:
+        head: At least the first 14 bytes.
+    """
+    fixed = _local_header("", 0, 0)[:_CHECKSUM_AT]
+    return head[:_CHECKSUM_AT] == fixed
 
 
 def read_bounded(path: Path | str) -> bytes:

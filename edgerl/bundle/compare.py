@@ -102,13 +102,13 @@ def _fields(bundle: Bundle) -> dict[str, str]:
 
 
 def _leaves(plain: object, where: str) -> Iterator[tuple[str, str]]:
-    """Yield the values of a JSON document by dotted name; lists of numbers and texts are one value."""
+    """Yield the values of a JSON document by dotted name; objects in a list by their names, other lists as one value."""
     if isinstance(plain, dict) and plain:
         for key, item in plain.items():
             yield from _leaves(item, f"{where}.{key}" if where else key)
-    elif isinstance(plain, list) and any(isinstance(item, (dict, list)) for item in plain):
+    elif isinstance(plain, list) and plain and all(isinstance(item, dict) for item in plain):
         for index, item in enumerate(plain):
-            yield from _leaves(item, f"{where}[{index}]")
+            yield from _leaves(item, f"{where}[{item.get('name', index)}]")
     else:
         yield where, canonical.dumps(plain)
 

@@ -316,7 +316,7 @@ def test_a_difference_names_field_and_file_with_both_sides() -> None:
     found = [(one.kind, one.where, one.left, one.right) for one in diff_bundles(small_bundle(), other)]
     assert found == [
         ("field", "envelope.allow_lockstep", "false", "true"),
-        ("field", "envelope.channels[1].high", "1.0", "0.5"),
+        ("field", "envelope.channels[knee].high", "1.0", "0.5"),
         ("field", "release", "1", "2"),
         ("file", "golden.npz", sha256(FILES["golden.npz"]), sha256(b"other")),
     ]

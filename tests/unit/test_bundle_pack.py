@@ -48,17 +48,6 @@ TARGET = load_target("linux-x86_64")
 WEIGHT = np.array([[0.5, -0.25], [0.125, 1.0], [-2.0, 0.75]], np.float32)
 
 
-def core_is_here() -> bool:
-    try:
-        core.core_dir()
-    except PlatformError:
-        return False
-    return True
-
-
-needs_core = pytest.mark.skipif(not core_is_here(), reason="the C core is not built")
-
-
 def spec_of(**changes: Any) -> PolicySpec:
     action = Action("continuous", ("hip", "knee"), None, "opaque", (-1.0,) * 2, (1.0,) * 2, True, False, None, None)
     inputs = packed([Input("observation", (3,), "float32", 0, (opaque_term("observation", 3),))])
@@ -125,7 +114,6 @@ def limited(**changes: Any) -> Envelope:
     return dataclasses.replace(ENVELOPE, channels=(dataclasses.replace(hip, **changes), knee))
 
 
-@needs_core
 def test_a_packed_bundle_proves_its_claims(tmp_path: Path) -> None:
     bundle = pack_small(certificate=certificate_of(), release=7)
     save_bundle(bundle, tmp_path / "x.edgerl")
@@ -147,7 +135,6 @@ def test_a_packed_bundle_proves_its_claims(tmp_path: Path) -> None:
     require_verified(verification, "x.edgerl")
 
 
-@needs_core
 def test_the_engine_of_a_bundle_runs() -> None:
     runner = load_engine(engine_of(pack_small()))
     runner.inputs["observation"][:] = [[1.0, 0.0, 0.25]]
@@ -155,14 +142,12 @@ def test_the_engine_of_a_bundle_runs() -> None:
     assert runner.outputs["action"].tolist() == [[0.0, -0.0625]]
 
 
-@needs_core
 def test_the_model_that_is_its_own_engine_is_stored_once() -> None:
     bundle = pack_small()
     assert sorted(bundle.files) == ["golden.npz", "model.onnx"]
     assert bundle.manifest.engines[0].files == {"policy.onnx": "model.onnx"}
 
 
-@needs_core
 def test_packing_gives_the_same_bytes_in_every_process() -> None:
     code = f"import runpy; names = runpy.run_path({__file__!r}); print(names['packed_digest']())"
     for seed in ("0", "99"):
@@ -213,7 +198,6 @@ def test_an_envelope_of_another_policy_is_refused() -> None:
         pack_small(envelope=dataclasses.replace(ENVELOPE, channels=ENVELOPE.channels[::-1]))
 
 
-@needs_core
 def test_a_parity_that_failed_is_never_packed() -> None:
     wrong = dataclasses.replace(PASSED.channels[0], max_error=0.5, wrong=3)
     failed = dataclasses.replace(PASSED, status="failed", channels=(wrong,))
@@ -221,7 +205,6 @@ def test_a_parity_that_failed_is_never_packed() -> None:
         pack_small(certificate=certificate_of(parity=failed))
 
 
-@needs_core
 def test_without_truth_the_claim_of_parity_was_not_run() -> None:
     for certificate in (None, certificate_of(parity=NOT_RUN)):
         claim = pack_small(certificate=certificate).manifest.claim("parity")
@@ -229,7 +212,6 @@ def test_without_truth_the_claim_of_parity_was_not_run() -> None:
         assert claim.evidence
 
 
-@needs_core
 def test_an_engine_that_answers_otherwise_is_refused() -> None:
     lying = Engine("onnxruntime", TARGET.name, "float32", MODEL.digest, MODEL.spec, {
         "policy.onnx": model_of(weight=WEIGHT * 1.01).onnx,
@@ -247,7 +229,6 @@ def test_a_golden_set_of_another_form_is_refused() -> None:
         pack_small(golden=named)
 
 
-@needs_core
 @pytest.mark.parametrize("on_violation", ["reject", "saturate"])
 def test_limits_that_would_stop_the_policy_are_refused_by_row_channel_value_and_limit(on_violation: str) -> None:
     envelope = limited(high=0.5, on_violation=on_violation)
@@ -262,14 +243,12 @@ def test_limits_that_would_stop_the_policy_are_refused_by_row_channel_value_and_
     assert caught.value.exit_code == 3
 
 
-@needs_core
 def test_an_action_at_its_limit_passes() -> None:
     assert "3 golden actions within range" in replay_golden(
         limited(low=-0.1, high=0.1), rollout([-0.1, 0.1, 0.0]), 10**7
     )
 
 
-@needs_core
 def test_rate_and_acceleration_are_judged_within_a_rollout() -> None:
     golden = rollout([0.0, 0.1, 0.2, 0.1])
     period_ns = 20_000_000
@@ -282,7 +261,6 @@ def test_rate_and_acceleration_are_judged_within_a_rollout() -> None:
         replay_golden(limited(max_acceleration=490.0), golden, period_ns)
 
 
-@needs_core
 @pytest.mark.parametrize(
     "golden",
     [
@@ -295,7 +273,6 @@ def test_rows_that_stand_alone_have_no_rate(golden: GoldenSet) -> None:
     assert "no rollout to judge rates by" in replay_golden(limited(max_rate=0.1), golden, 20_000_000)
 
 
-@needs_core
 def test_an_action_that_is_not_finite_is_refused() -> None:
     with pytest.raises(EnvelopeRejectsPolicy, match=r"Row 1 .*'hip' is nan, which is not finite"):
         replay_golden(limited(on_violation="saturate"), rollout([0.0, float("nan")]), 20_000_000)
@@ -322,7 +299,6 @@ def _repacked(bundle: Bundle, **files: bytes) -> Bundle:
     )
 
 
-@needs_core
 def test_verification_finds_a_golden_set_that_was_exchanged() -> None:
     other = dataclasses.replace(GOLDEN, expected_float32=GOLDEN.expected_float32 + np.float32(0.01))
     verification = verify_loaded(_repacked(pack_small(), golden_npz=save_golden_bytes(other)))
@@ -332,7 +308,6 @@ def test_verification_finds_a_golden_set_that_was_exchanged() -> None:
         require_verified(verification, "x.edgerl")
 
 
-@needs_core
 def test_verification_finds_a_model_whose_spec_is_another() -> None:
     other = model_of(spec_of(period_ns=30_000_000))
     golden = dataclasses.replace(GOLDEN, model=other.digest)
@@ -342,7 +317,6 @@ def test_verification_finds_a_model_whose_spec_is_another() -> None:
     assert "another one than the manifest's" in failed[0].evidence
 
 
-@needs_core
 @pytest.mark.parametrize(
     "golden",
     [b"", b"PK", save_golden_bytes(dataclasses.replace(GOLDEN, model="00" * 32)),
@@ -353,7 +327,6 @@ def test_verification_of_a_file_that_is_no_golden_set_fails_and_does_not_raise(g
     assert (states["files"], states["golden"], states["envelope"]) == ("passed", "failed", "failed")
 
 
-@needs_core
 def test_verification_runs_the_trainers_own_actions_again() -> None:
     truth = np.where(np.arange(32)[:, None] < 20, GOLDEN.expected_float32, 0.0).astype(np.float32)
     golden = dataclasses.replace(GOLDEN, expected_trainer=truth, trainer_rows=np.arange(32) < 20)
@@ -369,7 +342,6 @@ def test_verification_runs_the_trainers_own_actions_again() -> None:
     assert "row 19, channel 1" in parity.evidence
 
 
-@needs_core
 def test_a_claim_that_nobody_ran_again_never_passes() -> None:
     claims = tuple(dataclasses.replace(claim, status="passed") for claim in pack_small().manifest.claims)
     bundle = pack_small()
@@ -412,7 +384,6 @@ def exported(tmp_path: Path) -> Path:
     return tmp_path / "policy.onnx"
 
 
-@needs_core
 def test_an_export_is_packed_from_its_files(exported: Path) -> None:
     output = exported.parent / "x.edgerl"
     bundle = pack_files(exported, output, target=TARGET.name, envelope=exported.with_name("envelope.toml"), release=2)
@@ -424,14 +395,12 @@ def test_an_export_is_packed_from_its_files(exported: Path) -> None:
     assert (loaded.files["certificate.json"] + b"\n") == exported.with_name("policy.certificate.json").read_bytes()
 
 
-@needs_core
 def test_an_envelope_is_derived_where_none_is_given_and_says_so(exported: Path) -> None:
     bundle = pack_files(exported, exported.parent / "x.edgerl", target=TARGET.name)
     assert bundle.manifest.envelope == ENVELOPE
     assert bundle.manifest.envelope.origin == "action_box"
 
 
-@needs_core
 def test_an_export_without_its_certificate_is_packed_without_the_claim(exported: Path) -> None:
     exported.with_name("policy.certificate.json").unlink()
     bundle = pack_files(exported, exported.parent / "x.edgerl", target=TARGET.name)
@@ -459,7 +428,6 @@ def test_nothing_is_written_when_packing_is_refused(exported: Path, tmp_path: Pa
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@needs_core
 def test_an_existing_bundle_survives_a_refusal(exported: Path, tmp_path: Path) -> None:
     output = tmp_path / "x.edgerl"
     pack_files(exported, output, target=TARGET.name)
