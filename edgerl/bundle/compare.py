@@ -102,7 +102,7 @@ def _fields(bundle: Bundle) -> dict[str, str]:
 
 
 def _leaves(plain: object, where: str) -> Iterator[tuple[str, str]]:
-    """Yield the values of a JSON document by dotted name; objects in a list by their names, other lists as one value."""
+    """Yield the values of a JSON document by dotted name; objects of a list by their names, other lists whole."""
     if isinstance(plain, dict) and plain:
         for key, item in plain.items():
             yield from _leaves(item, f"{where}.{key}" if where else key)
