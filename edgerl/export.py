@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,6 +20,7 @@ from edgerl.errors import ModelError, OutputError
 from edgerl.files import write_files
 from edgerl.golden import GoldenSet, load_golden, save_golden_bytes
 from edgerl.golden_rows import make_golden
+from edgerl.importers import ImageLayout, read_checkpoint
 from edgerl.lowering import lower
 from edgerl.model import PolicyModel, load_model
 from edgerl.parity import NOT_RUN, ParityReport, check_parity, require_parity
@@ -66,6 +67,40 @@ class Export:
     model: PolicyModel
     golden: GoldenSet
     certificate: Certificate
+
+
+def export_checkpoint(
+    path: Path | str,
+    *,
+    truth: Path | str | None = None,
+    stats: Path | str | None = None,
+    spec: Path | str | None = None,
+    trainer: str | None = None,
+    image_layout: ImageLayout | None = None,
+    on_progress: Callable[[str], None] | None = None,
+) -> Export:
+    """Return a checkpoint as a model, compared with the trainer's own actions where there are some.
+
+    Args:
+        path: Checkpoint, folder or ONNX file; nothing in it is executed.
+        truth: Recorded with the trainer's own predict; without it parity is ``not_run``.
+        stats: As for :func:`edgerl.importers.read_checkpoint`.
+        spec: TOML with what the checkpoint does not say.
+        trainer: As for :func:`edgerl.importers.read_checkpoint`.
+        image_layout: As for :func:`edgerl.importers.read_checkpoint`.
+        on_progress: Called with the name of each stage as it begins.
+
+    Raises:
+        CheckpointError: The checkpoint is damaged, unsafe, of an unknown trainer or a kind that is not read.
+        SpecError: ``spec`` is not valid or contradicts the checkpoint.
+        TruthError: The truth does not fit the policy.
+        ParityFailed: The model does not act as the truth says.
+    """
+    say = on_progress or (lambda _: None)
+    say(f"reading {path}")
+    policy = read_checkpoint(path, trainer=trainer, stats=stats, image_layout=image_layout)
+    say("building the graph and running it" if truth is None else "building the graph and comparing it with the truth")
+    return export_policy(policy, truth=truth, spec_file=spec)
 
 
 def export_policy(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast, get_args
 
+from edgerl.data import data_folder
 from edgerl.errors import TargetError, UnknownTarget
 from edgerl.toml import Table, read_toml
 
@@ -97,7 +98,7 @@ def load_target(name: str | Path) -> Target:
     if isinstance(name, Path) or "/" in text or os.sep in text or text.endswith(".toml"):
         path = Path(text)
         return read_target(path / FILE_NAME if path.is_dir() else path)
-    folder = _folder()
+    folder = data_folder("targets")
     if text not in known_targets():
         raise UnknownTarget(text, known_targets())
     return read_target(folder / text / FILE_NAME)
@@ -105,7 +106,7 @@ def load_target(name: str | Path) -> Target:
 
 def known_targets() -> tuple[str, ...]:
     """Return the names of the installed targets, sorted."""
-    return tuple(sorted(path.parent.name for path in _folder().glob(f"*/{FILE_NAME}")))
+    return tuple(sorted(path.parent.name for path in data_folder("targets").glob(f"*/{FILE_NAME}")))
 
 
 def read_target(path: Path) -> Target:
@@ -166,13 +167,3 @@ def _nanoseconds(table: Table, key: str) -> int:
     if not 0 < seconds < 1e6:
         raise TargetError(f"{table.where}: {key} is {seconds:g}. Expected seconds, more than 0.")
     return round(seconds * 1e9)
-
-
-def _folder() -> Path:
-    """Return the folder of the targets: the checkout's own, else the one that the wheel brought."""
-    package = Path(__file__).resolve().parent
-    checkout = package.parent
-    # A folder called targets beside an installed package would be a stranger's; a checkout has its pyproject.toml.
-    if (checkout / "pyproject.toml").is_file() and (checkout / "targets" / "README.md").is_file():
-        return checkout / "targets"
-    return package / "_data" / "targets"

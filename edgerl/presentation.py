@@ -1,0 +1,145 @@
+"""How the results of the commands look to people; what each number means is said beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from edgerl.console import display, err, note, show_pairs, show_table, status
+
+if TYPE_CHECKING:
+    from edgerl.artifacts import Comparison
+    from edgerl.bundle.manifest import Claim
+    from edgerl.bundle.verify import Check
+    from edgerl.demo import DemoResult
+    from edgerl.export import Certificate
+    from edgerl.parity import ParityReport
+    from edgerl.runtime.drive import Progress
+    from edgerl.runtime.quantiles import Summary
+    from edgerl.runtime.result import RunResult
+
+
+def show_certificate(certificate: Certificate) -> None:
+    """Print what an export was compared with, and what is still unknown."""
+    parity = certificate.parity
+    err.print(Text("parity", "bold"), status(parity.status), f"against {parity.against}, {parity.rows:,} rows")
+    if parity.status == "not_run":
+        note("Nothing proves that this export acts as trained. Give recorded actions of the trainer with --truth.")
+    else:
+        _show_channels(parity)
+    if certificate.defaults:
+        note(f"from the trainer's defaults: {', '.join(certificate.defaults)}")
+    if certificate.unknowns:
+        rows = [[one.field, one.why, one.example] for one in certificate.unknowns]
+        show_table("still unknown; edgerl pack needs it (--template, --spec)", ["field", "why", "for example"], rows)
+
+
+def show_claims(claims: Sequence[Claim | Check]) -> None:
+    """Print what a bundle claims or what verifying it found."""
+    show_table("claims", ["claim", "status", "evidence"], [[one.name, one.status, one.evidence] for one in claims])
+
+
+def show_comparison(comparison: Comparison) -> None:
+    """Print in what two artifacts differ."""
+    if comparison.identical:
+        note("identical")
+        return
+    model = comparison.model
+    fields = [[one.where, one.left or "none", one.right or "none"] for one in comparison.bundle] or [
+        [one.field, one.first, one.second] for one in model.fields
+    ]
+    operators = [[one.operator, str(one.first), str(one.second)] for one in model.operators]
+    constants = [[one.name, _difference(one.max_difference)] for one in model.constants]
+    actions = [[str(one.channel), f"{one.max_difference:.3g}", f"{one.tolerance:.3g}"] for one in model.actions]
+    for title, header, rows in (
+        ("fields and files", ["where", "first", "second"], fields),
+        ("operators", ["operator", "first", "second"], operators),
+        ("constants", ["name", "largest difference"], constants),
+        (
+            f"actions on the same {model.rows:,} observations",
+            ["channel", "largest difference", "parity would allow"],
+            actions,
+        ),
+    ):
+        if rows:
+            show_table(title, header, rows)
+
+
+def show_run(result: RunResult) -> None:
+    """Print what a run came to."""
+    style = "green" if result.ended in ("done", "ticks") else "bold red"
+    err.print(Text(result.ended, style), result.message)
+    misses, timing = result.misses, result.timing
+    late = (
+        f"{misses.actions_late} late actions, {misses.states_lost} lost states, {misses.missed_periods} missed periods"
+    )
+    rows = [
+        ["ticks", f"{result.ticks:,}: {result.realtime_ticks:,} in real time, {result.lockstep_ticks:,} in lockstep"],
+        ["misses", f"{late}, of {misses.ticks:,} ticks with the policy in charge"],
+        ["envelope", f"{misses.rejected} commands rejected, {misses.saturated} saturated"],
+        ["latency", _quantiles(timing.latency, "state stamp to command written")],
+        ["lateness", _quantiles(timing.lateness, "tick start minus scheduled start")],
+        ["inference", _quantiles(timing.inference, "inside the engine")],
+    ]
+    rows += [
+        [f"episode {one.index}", f"return {one.episode_return:.1f} in {one.steps:,} steps"]
+        for one in result.episodes
+        if one.episode_return is not None
+    ]
+    show_pairs([*rows, ["recording", result.recording]])
+
+
+def show_demo(result: DemoResult) -> None:
+    """Print what the demo came to and where its files lie."""
+    show_run(result.run)
+    trained, own = result.trainer_return, result.episode_return
+    reached = "no episode ended" if own is None else f"{own:.1f}, {own / trained.mean:.1%} of the trainer's own"
+    worst = max(result.parity.channels, key=lambda one: one.max_error)
+    error = f"largest error {worst.max_error:.2g}, {worst.tolerance:.2g} allowed, on {result.parity.rows} observations"
+    show_pairs(
+        [
+            ["parity", f"{result.parity.status}: {error}"],
+            ["return", f"{reached} ({trained.mean:.1f} ± {trained.std:.1f} in {trained.episodes} episodes)"],
+            ["model", result.model],
+            ["bundle", result.bundle],
+            ["report", result.report],
+        ]
+    )
+    well = Text("The demo went well", "bold green") if result.passed else Text("The demo did not go well", "bold red")
+    err.print(well, f"({result.seconds:.0f} s).")
+
+
+@contextmanager
+def run_progress(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    """Yield a function that shows on stderr where a run is."""
+    with display(quiet=quiet) as say:
+
+        def on_progress(now: Progress) -> None:
+            counts = f"{now.actions_late} late, {now.states_lost} lost, {now.missed_periods} missed"
+            say(f"{now.stage}: {now.mode.name}, clock {now.clock.name.lower()}, tick {now.ticks:,}; {counts}")
+
+        yield on_progress
+
+
+def _show_channels(parity: ParityReport) -> None:
+    rows = [
+        [one.name, f"{one.max_error:.3g}", f"{one.tolerance:.3g}", str(one.wrong), str(one.worst_row)]
+        for one in (*parity.channels, *parity.state)
+    ]
+    show_table("", ["channel", "largest error", "allowed", "rows wrong", "worst row"], rows)
+    if parity.near_tie_count:
+        note(f"{parity.near_tie_count} rows differ where the two largest logits are closer than float32 can tell apart")
+
+
+def _quantiles(summary: Summary | None, what: str) -> str:
+    if summary is None:
+        return f"not known: robot and controller have different clocks ({what})"
+    carried = [f"p{one.q * 100:g} {one.value / 1e3:,.0f} µs" for one in summary.quantiles if one.value is not None]
+    return ", ".join([*carried, f"n = {summary.n:,}"]) + f" ({what})"
+
+
+def _difference(value: float | None) -> str:
+    return "only in one, or of another shape" if value is None else f"{value:.3g}"

@@ -1,0 +1,49 @@
+"""A bundle's file on a robot, with a recording and a report in files: what ``edgerl run`` does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from edgerl.bundle.load import load_bundle
+from edgerl.report.collect import report_of
+from edgerl.report.page import write_report
+from edgerl.report.run_report import TrainerReturn
+from edgerl.runtime.drive import Progress
+from edgerl.runtime.result import RunResult
+from edgerl.runtime.run import RunOptions, run
+
+
+def run_file(
+    bundle: Path | str,
+    robot: str,
+    *,
+    recording: Path | str | None = None,
+    report: Path | str | None = None,
+    options: RunOptions | None = None,
+    trainer_return: TrainerReturn | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> RunResult:
+    """Run a bundle on a robot until the robot is done, a person stops it, or a fault does.
+
+    Args:
+        bundle: Its file; every digest in it is checked before anything is used.
+        robot: ``gym:ENV_ID`` or ``udp:HOST:PORT``.
+        recording: New file for the records of all ticks; otherwise one named after bundle and time, in this folder.
+        report: HTML file to write.
+        options: How to run.
+        trainer_return: What the trainer's own evaluation says, for the report.
+        on_progress: Called about ten times a second.
+
+    Raises:
+        BundleError: The bundle is damaged or cannot be read.
+        LoopError: The robot, the guardian or the policy did not start.
+        OutputError: A file could not be written.
+    """
+    loaded = load_bundle(bundle)
+    path = Path(recording) if recording else Path(f"{Path(bundle).stem}-{time.strftime('%Y%m%d-%H%M%S')}.erlrec")
+    result = run(loaded, robot, path, options or RunOptions(), on_progress)
+    if report is not None:
+        write_report(report, report_of(loaded, bundle, result, trainer_return=trainer_return))
+    return result
