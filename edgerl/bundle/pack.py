@@ -131,6 +131,7 @@ def pack_files(
         OutputError: The bundle could not be written.
     """
     model = load_model(policy)
+    _check_spec(model.spec)  # before an envelope is resolved against what is not known
     golden_beside, certificate_beside = export_paths(policy)
     golden_set = load_golden(golden or golden_beside)
     found = None

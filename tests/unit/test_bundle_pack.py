@@ -327,6 +327,11 @@ def test_verification_of_a_file_that_is_no_golden_set_fails_and_does_not_raise(g
     assert (states["files"], states["golden"], states["envelope"]) == ("passed", "failed", "failed")
 
 
+def test_verification_of_a_file_that_is_no_model_fails_and_does_not_raise() -> None:
+    states = {check.name: check.status for check in verify_loaded(_repacked(pack_small(), model_onnx=b"onnx")).claims}
+    assert (states["files"], states["spec"], states["golden"]) == ("passed", "failed", "failed")
+
+
 def test_verification_runs_the_trainers_own_actions_again() -> None:
     truth = np.where(np.arange(32)[:, None] < 20, GOLDEN.expected_float32, 0.0).astype(np.float32)
     golden = dataclasses.replace(GOLDEN, expected_trainer=truth, trainer_rows=np.arange(32) < 20)
