@@ -99,17 +99,20 @@ def reach_of(model: PolicyModel, item: Input) -> Reach:
             return Reach(centre, spread, clip, choices)
         node = users[0]
         values = [numpy_helper.to_array(constants[one]) for one in node.input if one in constants]
+        if node.op_type in ("Sub", "Div") and not _fits(values, axes, item):
+            return Reach(centre, spread, clip, choices)
         if node.op_type == "Transpose":
             axes = [axes[axis - 1] for axis in _attribute(node, "perm")[1:]]
-        elif node.op_type == "Sub" and values:
+        elif node.op_type == "Sub":
             centre = centre + _as_input(values[0], axes, item) * spread
-        elif node.op_type == "Div" and values:
+        elif node.op_type == "Div":
             spread = spread * _as_input(values[0], axes, item)
         elif node.op_type == "Clip" and len(values) == 2:
             clip = (float(values[0]), float(values[1]))
         elif node.op_type == "Equal" and values:
             counts = values[0].reshape(-1)
-            choices = int(np.min(np.append(counts[:-1][np.diff(counts) < 0], counts[-1]))) + 1
+            choices = int(np.min(np.append(counts[:-1][np.diff(counts) <= 0], counts[-1]))) + 1
+            return Reach(centre, spread, clip, choices)
         name = node.output[0]
 
 
@@ -174,9 +177,21 @@ def _integers(reach: Reach, item: Input, rows: int, rng: np.random.Generator) ->
 _FOLLOWED = frozenset({"Identity", "Cast", "Transpose", "Sub", "Div", "Clip", "Flatten", "Reshape", "Gather", "Equal"})
 
 
+def _fits(values: list[AnyArray], axes: list[int], item: Input) -> bool:
+    """Tell whether a node has one constant, and one that acts on the input element by element."""
+    if len(values) != 1 or values[0].size in (1, item.size):
+        return len(values) == 1
+    shape = [item.shape[axis] for axis in axes]
+    try:
+        return np.broadcast_shapes(values[0].shape[-len(shape) :], shape) == tuple(shape)
+    except ValueError:
+        return False
+
+
 def _as_input(values: AnyArray, axes: list[int], item: Input) -> Floats:
     """Return constants of a node in the shape of the input that reaches it with its axes in another order."""
     wide = values.astype(np.float64)
+    wide = wide.reshape(wide.shape[-len(axes) :])  # without the batch axis
     if wide.size == 1:
         return np.full(item.shape, wide.reshape(()))
     shape = [item.shape[axis] for axis in axes]

@@ -11,6 +11,7 @@ import io
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,9 +45,8 @@ def read_module(module: torch.nn.Module, spec: PolicySpec) -> Policy:
     names = [*(item.name for item in spec.inputs), *(item.name for item in spec.state)]
     after = {item.name: f"{item.name}.next" for item in spec.state}
     buffer = io.BytesIO()
-    with _evaluating(module), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.filterwarnings("error", message="Converting a tensor to a Python boolean")
+    with _evaluating(module), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         try:
             torch.onnx.export(
                 module,
@@ -59,8 +59,9 @@ def read_module(module: torch.nn.Module, spec: PolicySpec) -> Policy:
             )
         except Exception as error:  # torch raises whatever the module raises
             reason = str(error).strip().partition("\n")[0]
-            valid = "a module of torch operators that ONNX opset 17 has, without branches on values"
+            valid = "a module of torch operators that ONNX opset 17 has"
             raise UnsupportedModel(WHERE, f"it cannot be traced ({reason})", valid) from error
+    _check_branches(caught, str(Path(torch.__file__).parent))
     proto = parse_onnx(buffer.getvalue(), WHERE)
     wiring = Wiring({name: name for name in names}, "action", after)
     return Policy(spec, OpaqueGraph(adopt_graph(proto, spec, wiring, WHERE).SerializeToString(deterministic=True)))
@@ -97,6 +98,18 @@ def module_truth(
             actions.append(_choose(np.asarray(first.numpy()), spec))
     starts = np.asarray(episode_start)
     return Truth("the module itself", "", "action", inputs, np.stack(actions), starts, {}, {})
+
+
+def _check_branches(caught: list[warnings.WarningMessage], torch_folder: str) -> None:
+    """Refuse a module that branches on a tensor: a trace keeps the branch that zeros take.
+
+    torch's own modules compare shapes in the same way and warn as well; those comparisons are constant.
+    """
+    for item in caught:
+        own = str(Path(item.filename)).startswith(torch_folder)
+        if not own and "Converting a tensor to a Python boolean" in str(item.message):
+            what = f"it branches on the value of a tensor in {Path(item.filename).name}, line {item.lineno}"
+            raise UnsupportedModel(WHERE, what, "torch.where, or another form that computes both branches")
 
 
 def _choose(answer: AnyArray, spec: PolicySpec) -> AnyArray:

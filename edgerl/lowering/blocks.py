@@ -49,7 +49,7 @@ def _normalize(builder: GraphBuilder, block: Normalize, x: Tensor) -> Tensor:
     """
     mean, divisor = np.asarray(block.mean, np.float64), block.divisor
     single = np.abs([np.float32(np.max(mean)), np.float32(np.min(mean)), np.float32(np.max(divisor))])
-    if not (np.all(np.isfinite(single)) and np.float32(np.min(divisor)) > 0):
+    if not (np.all(np.isfinite(single)) and np.min(divisor) >= np.finfo(np.float32).tiny):
         raise ModelError("The normalizer has statistics that are not finite or a divisor that is not above zero.")
     for name, values in (("mean", mean), ("variance", divisor)):
         if values.shape not in ((), x.shape[1:]):
@@ -123,7 +123,7 @@ def _conv(builder: GraphBuilder, block: Conv, x: Tensor) -> Tensor:
 
 
 def _layer_norm(builder: GraphBuilder, block: LayerNorm, x: Tensor) -> Tensor:
-    """In primitives: LayerNormalization came with opset 17, but TensorRT 8.6 does not parse it."""
+    """In primitives: LayerNormalization is an operator only since opset 17, and TensorRT 8.5 does not know it."""
     if x.shape[-1] != block.size:
         raise ModelError(f"A layer norm over {block.size} features gets the shape {x.shape[1:]}.")
     reduced = (*x.shape[:-1], 1)
