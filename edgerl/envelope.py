@@ -94,7 +94,7 @@ class Envelope:
     valid_for_ns: int
     """How long the robot may act on a command."""
     state_timeout_ns: int
-    """Without a new robot state for this long the loop faults."""
+    """Lockstep: without a new robot state for this long the loop faults. On the grid a missing state is a bad tick."""
     allow_lockstep: bool
     """Whether the robot may stop time and wait for commands; only a simulation can."""
 
@@ -238,7 +238,7 @@ def _channel_problems(channel: ChannelLimits, safe: float) -> Iterator[str]:
     elif not channel.low <= safe <= channel.high:
         yield f"{where}: the safe command {safe:g} is outside [{channel.low:g}, {channel.high:g}]"
     for name, value in (("max_rate", channel.max_rate), ("max_acceleration", channel.max_acceleration)):
-        if not (value > 0 and (value == math.inf or _fits_float32(value))):
+        if not (value == math.inf or (_fits_float32(value) and _float32(value) > 0)):
             yield f"{where}: {name} is {value:g}, valid is more than 0, or inf for no limit"
 
 

@@ -89,7 +89,7 @@ def read_archive(data: bytes, where: Path | str) -> dict[str, bytes]:
     if problem is not None:
         raise UnsafePath(where, problem[0])
     if names != sorted(names):
-        raise DamagedBundle(where, "its members are not in order")
+        raise DamagedBundle(where, "its members are not in the order of edgerl pack, so another program changed it")
     members: dict[str, bytes] = {}
     position = 0
     for name, checksum, size in claims:

@@ -98,7 +98,7 @@ def pack(
             Claim("golden", "passed", "; ".join(run_golden(engine, golden) for engine in engines)),
             Claim("envelope", "passed", envelope_evidence),
             Claim("signature", "not_run", "this version of edgerl does not sign; digests prove no origin"),
-            Claim("target_device", "not_run", "nothing ran on the robot's own computer; edgerl verify does it there"),
+            Claim("target_device", "not_run", "nothing ran on the robot's own computer when it was packed"),
         ),
         versions=_versions(),
     )

@@ -203,7 +203,7 @@ def test_a_size_beyond_the_file_is_refused() -> None:
 def test_the_same_members_from_another_zip_writer_are_refused() -> None:
     with pytest.raises(DamagedBundle, match=r"header of a at byte 0"):
         read_archive(zip_of(("a", b"1"), ("b", b"2")), WHERE)
-    with pytest.raises(DamagedBundle, match=r"not in order"):
+    with pytest.raises(DamagedBundle, match=r"not in the order of edgerl pack"):
         read_archive(zip_of(("b", b"2"), ("a", b"1")), WHERE)
 
 

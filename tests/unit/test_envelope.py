@@ -5,14 +5,18 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgerl import canonical
 from edgerl.envelope import Envelope, check_envelope, default_envelope, hold_limit_ns
+from edgerl.envelope_core import apply_envelope, core_channels
 from edgerl.envelope_file import parse_envelope, read_envelope
 from edgerl.errors import EdgerlError, EnvelopeError
+from edgerl.runtime import core
+from edgerl.runtime.enums import OnViolation, Source
 from edgerl.spec import SCHEMA, Action, PolicySpec, Provenance, Robot, opaque_term, packed
 from edgerl.spec import Input as SpecInput
 
@@ -221,6 +225,59 @@ def test_positions_are_safe_in_the_default_pose() -> None:
     envelope = default_envelope(spec)
     check_envelope(envelope, spec)
     assert envelope.safe_command == (0.2, -0.4)
+
+
+def test_an_envelope_out_of_a_file_of_bytes_is_checked_like_any_other() -> None:
+    hip, knee = small().channels
+    many = tuple(dataclasses.replace(hip, name=str(index)) for index in range(257))
+    for changes, message in (
+        ({"schema": 2}, r"schema is 2, this edgerl reads 1"),
+        ({"channels": (), "safe_command": ()}, r"it has 0 channels, valid is 1 to 256"),
+        ({"channels": many, "safe_command": (0.0,) * 257}, r"it has 257 channels"),
+        ({"safe_command": (0.0,)}, r"safe_command has 1 values for 2 channels"),
+        ({"channels": (dataclasses.replace(hip, high=math.inf), knee)}, r"'hip': low is -1 and high inf"),
+        ({"channels": (dataclasses.replace(hip, max_rate=1e-60), knee)}, r"'hip': max_rate is 1e-60"),
+        ({"valid_for_ns": -1}, r"valid_for_s is -1e-09 s"),
+    ):
+        with pytest.raises(EnvelopeError, match=message):
+            dataclasses.replace(small(), **changes)
+
+
+def test_what_the_envelope_says_stands_in_the_guardians_configuration() -> None:
+    config = core.new_config()
+    config.session, config.state_count, config.observation_bytes, config.ring_capacity = 1, 3, 64, 16
+    config.arm_ticks = 10
+    for index in range(3):
+        config.states[index].offset = 4 * index
+    envelope = small()
+    apply_envelope(config, envelope, 20_000_000)
+    core.check_config(config)
+    assert (config.period_ns, config.budget_ns, config.valid_for_ns) == (20_000_000, 10_000_000, 50_000_000)
+    assert (config.state_timeout_ns, config.hold_ns, config.safe_ns) == (100_000_000, 100_000_000, 1_000_000_000)
+    assert (config.bucket_limit, config.bucket_window, config.allow_lockstep) == (3, 20, 0)
+    assert (config.on_reject, config.command_count) == (Source.HOLD, 2)
+    knee = config.commands[1]
+    assert (knee.low, knee.high, knee.max_rate, knee.max_acceleration) == (-1.0, 0.5, 10.0, 200.0)
+    assert (knee.safe, knee.on_violation) == (pytest.approx(0.1), OnViolation.SATURATE)
+    assert math.isinf(config.commands[0].max_acceleration)
+
+
+_ANY = st.floats(allow_nan=False) | st.floats(-2, 2, allow_nan=False)
+
+
+@given(_ANY, _ANY, _ANY, _ANY, _ANY)
+def test_what_the_envelope_accepts_the_guardian_accepts(
+    low: float, high: float, safe: float, rate: float, acceleration: float
+) -> None:
+    hip = dataclasses.replace(small().channels[0], low=low, high=high, max_rate=rate, max_acceleration=acceleration)
+    try:
+        envelope = dataclasses.replace(small(), channels=(hip,), safe_command=(safe,))
+    except EnvelopeError:
+        return
+    row = np.full((1, 1), safe, np.float32)
+    replay = core.replay_envelope(core_channels(envelope), row, np.zeros(1, np.uint64), np.ones(1, bool))
+    assert not replay.verdicts.any()
+    assert replay.written == row
 
 
 @given(st.binary(max_size=60), st.integers(0, len(SMALL)), st.integers(0, 40))
