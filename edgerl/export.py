@@ -182,7 +182,8 @@ def load_export(path: Path | str) -> Export:
 
     Raises:
         ModelError: The model is not readable, or the files do not belong together.
-        GoldenError: The golden set is not readable.
+        UnreadableFile: There is no golden set beside it.
+        GoldenError: The golden set is damaged.
         SpecError: The certificate is not valid.
     """
     golden_path, certificate_path = export_paths(path)

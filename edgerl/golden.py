@@ -174,7 +174,8 @@ def load_golden(path: Path | str) -> GoldenSet:
     """Return the set in a file.
 
     Raises:
-        GoldenError: Not readable, or not a golden set.
+        UnreadableFile: It cannot be opened.
+        GoldenError: Not a golden set.
     """
     try:
         data = read_file(path, Limits())

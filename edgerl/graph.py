@@ -81,7 +81,8 @@ def parse_onnx(data: bytes, where: Path | str) -> ModelProto:
     proto = ModelProto()
     try:
         proto.ParseFromString(data)
-    except DecodeError as error:
+        _read_texts(proto)
+    except (DecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{where}: not an ONNX model. Expected a complete .onnx file; export it again.") from error
     if not proto.graph.output:
         raise ModelError(f"{where}: holds no graph with an output. Expected a complete .onnx file; export it again.")
@@ -89,8 +90,10 @@ def parse_onnx(data: bytes, where: Path | str) -> ModelProto:
         raise UnsupportedModel(where, what, valid)
     try:
         onnx.checker.check_model(proto, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:
+        # A message that quotes a text of the file which is none arrives as a UnicodeDecodeError, a ValueError.
+        reason = "a text in it is no UTF-8" if isinstance(error, UnicodeDecodeError) else str(error).strip()
+        reason = reason.partition("\n")[0]
         raise ModelError(f"{where}: not a valid ONNX model ({reason}). Export it again.") from error
     return proto
 
@@ -149,6 +152,25 @@ def _refusals(proto: ModelProto) -> Iterator[tuple[str, str]]:
                 f"operator {node.op_type} with a subgraph",
                 "a graph without Loop, If or Scan; one inference is one step",
             )
+
+
+def _read_texts(proto: ModelProto) -> None:
+    """Read every text of a model once: protobuf finds out only then whether it is one."""
+    graph = proto.graph
+    for named in (*graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        _ = named.name
+    for node in graph.node:
+        _ = (node.name, node.op_type, node.domain, *node.input, *node.output)
+        for attribute in node.attribute:
+            _ = attribute.name
+    for entry in (*proto.metadata_props, *graph.metadata_props):
+        _ = (entry.key, entry.value)
+    for opset in proto.opset_import:
+        _ = opset.domain
+    for value in (*graph.input, *graph.output):
+        for axis in value.type.tensor_type.shape.dim:
+            _ = axis.dim_param
+    _ = (proto.producer_name, proto.domain, graph.name)
 
 
 def _node_tensors(graph: GraphProto) -> Iterator[TensorProto]:

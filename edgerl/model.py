@@ -126,12 +126,11 @@ def find_spec(proto: ModelProto, where: Path | str) -> PolicySpec | None:
 
     Raises:
         SpecError: There is one, and it is not valid.
-        ModelError: There is more than one.
     """
-    found = [item.value for item in proto.metadata_props if item.key == METADATA_KEY]
-    if len(found) > 1:
-        raise ModelError(f"{where}: {len(found)} specs in the metadata; expected one. Export the policy again.")
-    return load_spec(found[0], f"spec of {where}") if found else None
+    for item in proto.metadata_props:  # a key that is there twice did not pass parse_onnx
+        if item.key == METADATA_KEY:
+            return load_spec(item.value, f"spec of {where}")
+    return None
 
 
 def interface(spec: PolicySpec) -> tuple[Forms, Forms]:

@@ -60,7 +60,8 @@ def read_truth(path: Path | str, spec: PolicySpec) -> Truth:
         spec: Of the policy that it was recorded from.
 
     Raises:
-        TruthError: It is not readable, or an array is missing or has another shape or dtype than the spec says.
+        UnreadableFile: It cannot be opened.
+        TruthError: It is damaged, or an array is missing or has another shape or dtype than the spec says.
     """
     try:
         data = read_file(path, Limits())
