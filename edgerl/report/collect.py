@@ -41,7 +41,7 @@ def report_of(
         checkpoint=tuple(sorted(provenance.digests.items())),
         bundle=Path(path).name,
         engine=manifest.engines[0].backend if manifest.engines else "",
-        versions=(("edgerl", versions.edgerl), ("onnx", versions.onnx), ("onnxruntime", versions.onnxruntime)),
+        packed_with=(("edgerl", versions.edgerl), ("onnx", versions.onnx), ("onnxruntime", versions.onnxruntime)),
     )
     return RunReport(
         title=f"{policy.name} on {recording.header.robot}",

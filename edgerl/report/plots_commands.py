@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 CELL = Size(400, 165)
-_BINS = 120
+_BINS = 60
 """Of a whole run: few enough that a gait fills a bin and a change of it is seen."""
+_MARK_BINS = 150
 DETAIL_TICKS = 120
+"""So many ticks or fewer are drawn one by one."""
 _VIEW = 4.0
 """Limits further out than this many times the spread of the commands are not drawn: these would be a flat line."""
 
@@ -44,7 +46,7 @@ def channel(ticks: Records, index: int, limits: ChannelLimits, name: str) -> Htm
 
     def draw(axes: Axes) -> None:
         low, high = _view(command, limits)
-        shade_modes(axes, x, ticks["mode"], _BINS)
+        shade_modes(axes, x, ticks["mode"], _MARK_BINS)
         _series(axes, x, action, behind=True)
         _series(axes, x, command, behind=False)
         for limit in (limits.low, limits.high):
@@ -61,7 +63,7 @@ def channel(ticks: Records, index: int, limits: ChannelLimits, name: str) -> Htm
 def detail(ticks: Records) -> Records | None:
     """Return the first ticks in which the policy drove, as many as can be told apart; None where that is the run."""
     active = np.flatnonzero(ticks["mode"] == Mode.ACTIVE)
-    if ticks.size <= 2 * DETAIL_TICKS or not active.size:
+    if ticks.size <= DETAIL_TICKS or not active.size:
         return None
     first = int(active[0])
     return ticks[first : first + DETAIL_TICKS]
@@ -103,7 +105,7 @@ def _view(command: NDArray[np.floating], limits: ChannelLimits) -> tuple[float, 
 
 def _series(axes: Axes, x: NDArray[np.int64], y: NDArray[np.floating], *, behind: bool) -> None:
     colour, alpha, width = (SKY, 0.45, 2.4) if behind else (BLUE, 1.0, 1.0)
-    bins = min_max(x, y, _BINS)
+    bins = min_max(x, y, _BINS if x.size > DETAIL_TICKS else x.size)
     if bins.size == 1:
         axes.step(bins.x, _ended(bins.low), where="post", color=colour, alpha=alpha, linewidth=width)
         return
@@ -119,6 +121,6 @@ def _ended(values: Floats) -> Floats:
 
 
 def _rug(axes: Axes, x: NDArray[np.int64], where: NDArray[np.bool_], colour: str, at: float) -> None:
-    starts = np.arange(0, x.size, -(-x.size // _BINS))
+    starts = np.arange(0, x.size, -(-x.size // _MARK_BINS))
     hit = x[starts][np.logical_or.reduceat(where, starts)]
     axes.plot(hit, np.full(hit.size, at), "|", color=colour, markersize=6, transform=axes.get_xaxis_transform())

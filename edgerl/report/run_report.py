@@ -31,8 +31,8 @@ class PolicyFacts:
     """Name of its file."""
     engine: str
     """Backend that computed the actions."""
-    versions: tuple[tuple[str, str], ...]
-    """(package, version) of what took part."""
+    packed_with: tuple[tuple[str, str], ...]
+    """(package, version)."""
 
 
 @dataclass(frozen=True)

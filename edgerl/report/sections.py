@@ -61,9 +61,10 @@ def facts(report: RunReport) -> Html:
     what = (
         ("policy", policy.name),
         ("trained by", trainer),
-        *((name, _digest(sha256)) for name, sha256 in policy.checkpoint),
-        ("bundle", join((policy.bundle, " ", _digest(report.result.bundle)))),
         ("engine", policy.engine),
+        ("packed with", ", ".join(f"{name} {version}" for name, version in policy.packed_with) or words.NONE),
+        *((name, _digest(sha256)) for name, sha256 in policy.checkpoint),
+        (policy.bundle, _digest(report.result.bundle)),
     )
     loop = (
         ("robot", header.robot),
@@ -81,7 +82,6 @@ def facts(report: RunReport) -> Html:
         ("kernel", header.machine.kernel),
         *_scheduling(report.result.scheduling),
         ("Python", header.machine.python),
-        ("versions", ", ".join(f"{name} {version}" for name, version in policy.versions) or words.NONE),
     )
     groups = (("Policy", what), ("Loop", loop), ("Machine", where))
     boxes = [element("div", element("h3", title), _pairs(rows)) for title, rows in groups]
@@ -286,12 +286,10 @@ def _event(event: int, incident: Incident, names: tuple[str, ...]) -> Html:
 
 
 def _pairs(rows: Iterable[tuple[str, str]]) -> Html:
-    return element("dl", *(part for name, value in rows for part in (element("dt", name), element("dd", value))))
+    return element("dl", *(element("div", element("dt", name), element("dd", value)) for name, value in rows))
 
 
-def _digest(sha256: str | None) -> str:
-    if not sha256:
-        return words.NONE
+def _digest(sha256: str) -> Html:
     parts = [sha256[at : at + 16] for at in range(0, len(sha256), 16)]
     return element("code", *(part for one in parts for part in (one, Html("<wbr>"))), title="SHA-256")
 

@@ -7,23 +7,29 @@ import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-pytest.importorskip("matplotlib", reason="matplotlib (extra `report`) is not installed")
-
-from edgerl.errors import MissingExtra, OutputError
+from edgerl import canonical
+from edgerl.bundle.manifest import Versions
+from edgerl.errors import DamagedBundle, MissingExtra, OutputError
 from edgerl.parity import NOT_RUN, ChannelParity
 from edgerl.report import figures, render_report, sections, write_report
+from edgerl.report.collect import report_of
 from edgerl.report.measure import timings
 from edgerl.report.plots_commands import channel
 from edgerl.report.run_report import TrainerReturn
 from edgerl.report.verdict import judge
 from edgerl.runtime.enums import Clock, Event, Mode, Source, Verdict
 from edgerl.runtime.quantiles import samples_needed, summarize
+from edgerl.runtime.recording import RecordingWriter, record_bytes
 from edgerl.runtime.result import Scheduling
+from edgerl.spec import Provenance
 from tests import simulated_run as simulated
+
+pytest.importorskip("matplotlib", reason="matplotlib (extra `report`) is not installed")
 
 EVIL = "<script>alert('x')</script>&\"\u202e\x00$\\frac{1}{2}$"
 
@@ -131,7 +137,7 @@ def test_the_file_is_small_even_after_a_long_run(tmp_path):
 def test_a_string_from_a_file_is_never_markup():
     names = tuple(f"{EVIL}{index}" for index in range(6))
     whole = simulated.report(names=names, title=EVIL, heading={"robot": EVIL}, unit=EVIL, said={"message": EVIL})
-    policy = replace(whole.policy, name=EVIL, bundle=EVIL, engine=EVIL, trainer=EVIL, versions=((EVIL, EVIL),))
+    policy = replace(whole.policy, name=EVIL, bundle=EVIL, engine=EVIL, trainer=EVIL, packed_with=((EVIL, EVIL),))
     rows = whole.recording.records
     simulated.meet(rows, 300, Event.REJECT)
     rows["rejected"][300, 0] = 1
@@ -181,7 +187,7 @@ def test_one_changed_command_changes_its_own_drawing_only(column):
     before, after = simulated.records(), simulated.records()
     after[column][50, 2] = 0.123
     limits = simulated.limits("any")
-    changed = [channel(before[:200], i, limits, "one") != channel(after[:200], i, limits, "one") for i in range(6)]
+    changed = [channel(before[:100], i, limits, "one") != channel(after[:100], i, limits, "one") for i in range(6)]
     assert changed == [False, False, True, False, False, False]
 
 
@@ -372,3 +378,33 @@ def test_a_folder_that_is_missing_is_an_output_error(tmp_path):
     with pytest.raises(OutputError):
         write_report(tmp_path / "missing" / "report.html", simulated.report())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_report_is_put_together_from_a_bundle_and_a_result(tmp_path):
+    channels = len(simulated.JOINTS)
+    rows = simulated.records()
+    file = tmp_path / "run.rec"
+    with RecordingWriter(file, simulated.header()) as writer:
+        for row in rows:
+            writer.append(row.tobytes()[: record_bytes(simulated.STATES, channels)])
+    certificate = canonical.dumps({"parity": simulated.parity()}).encode()
+    spec = SimpleNamespace(
+        provenance=Provenance("stable-baselines3", "2.9.2", "PPO", {"model.zip": "c4" * 32}, {}, None, ()),
+        action=SimpleNamespace(unit="Nm"),
+    )
+    manifest = SimpleNamespace(
+        spec=spec, versions=Versions("0.1.0", "1.23", "1.32", "3.11"), certificate="certificate.json",
+        engines=(SimpleNamespace(backend="onnxruntime"),), envelope=simulated.envelope(),
+    )  # fmt: skip
+    whole = simulated.report(rows)
+    bundle = SimpleNamespace(manifest=manifest, files={"certificate.json": certificate})
+    found = report_of(bundle, tmp_path / "cheetah.edgerl", replace(whole.result, recording=str(file)))
+    assert found.parity == whole.parity
+    assert found.recording.complete
+    assert (found.recording.records["start_ns"] == rows["start_ns"]).all()
+    assert (found.title, found.unit) == ("cheetah on gym:HalfCheetah-v5", "Nm")
+    manifest.certificate = None
+    assert report_of(bundle, "cheetah.edgerl", replace(whole.result, recording=str(file))).parity == NOT_RUN
+    manifest.certificate, bundle.files["certificate.json"] = "certificate.json", b"[]"
+    with pytest.raises(DamagedBundle, match="not a certificate"):
+        report_of(bundle, "cheetah.edgerl", replace(whole.result, recording=str(file)))
