@@ -37,7 +37,10 @@ _REFUSED = {
 class Machine:
     """Stack, marks and memo of one pickle."""
 
-    def __init__(self, budget: Budget, rebuilders: Rebuilders, persistent: Callable[[object], object] | None) -> None:
+    def __init__(
+        self, where: str, budget: Budget, rebuilders: Rebuilders, persistent: Callable[[object], object] | None
+    ) -> None:
+        self._where = where
         self.foreign: set[str] = set()
         self._budget = budget
         self._rebuilders = {**BUILTIN, **NUMPY, **rebuilders}
@@ -60,8 +63,8 @@ class Machine:
                 self._act(opcode.name, argument)
         except (Malformed, ValueError, OverflowError, Warning) as error:
             what = f"not a valid pickle, byte {position}: {str(error)[:200]}"
-            raise DamagedCheckpoint(self._budget.where, what) from error
-        raise DamagedCheckpoint(self._budget.where, "not a valid pickle: it has no end")
+            raise DamagedCheckpoint(self._where, what) from error
+        raise DamagedCheckpoint(self._where, "not a valid pickle: it has no end")
 
     def _act(self, name: str, argument: object) -> None:
         if name in _LITERALS:
@@ -72,7 +75,7 @@ class Machine:
         action = _ACTIONS.get(name)
         if action is None:
             raise UnsafeCheckpoint(
-                self._budget.where,
+                self._where,
                 f"the pickle uses {_REFUSED.get(name, name)}",
                 "Save the policy again with the trainer's own save function.",
             )
@@ -282,7 +285,7 @@ class Machine:
         """PERSID, BINPERSID: a reference to something outside the pickle."""
         if self._persistent is None:
             raise UnsafeCheckpoint(
-                self._budget.where,
+                self._where,
                 "the pickle refers to an object outside itself",
                 "Save the policy again with the trainer's own save function.",
             )

@@ -19,7 +19,7 @@ from edgerl.errors import AmbiguousCheckpoint, CheckpointTooLarge, DamagedCheckp
 from edgerl.importers.layers import Weights
 from edgerl.importers.torch_zip import read_torch
 from edgerl.importers.unpickle import read_pickle
-from edgerl.limits import Limits
+from edgerl.limits import Budget, Limits
 from edgerl.zip_reader import ZipReader, is_zip, read_file
 
 VERSION = "_stable_baselines3_version"
@@ -108,10 +108,12 @@ def _read_data(text: bytes, where: str, limits: Limits) -> tuple[dict[str, objec
         raise DamagedCheckpoint(where, "the JSON is not an object")
     data: dict[str, object] = {}
     foreign: set[str] = set()
+    budget = Budget(limits, where)
     for key, value in plain.items():
         data[key] = value
         if isinstance(value, dict) and _SERIALIZED in value:
-            pickled = read_pickle(_decode(value[_SERIALIZED], f"{where}[{key!r}]"), f"{where}[{key!r}]", limits)
+            inside = f"{where}[{key[:60]!r}]"
+            pickled = read_pickle(_decode(value[_SERIALIZED], inside), inside, budget)
             data[key] = pickled.value
             foreign.update(pickled.foreign_globals)
     return data, frozenset(foreign)

@@ -34,7 +34,7 @@ class Pickled:
 def read_pickle(
     data: bytes,
     where: str,
-    limits: Limits | None = None,
+    limits: Limits | Budget | None = None,
     *,
     rebuilders: Rebuilders | None = None,
     persistent: Callable[[object], object] | None = None,
@@ -44,7 +44,7 @@ def read_pickle(
     Args:
         data: The pickle; what follows its end is not looked at.
         where: Names the pickle in errors.
-        limits: What is accepted.
+        limits: What is accepted; a budget is shared by all pickles of one file.
         rebuilders: Additions to the allow-list, by module and name.
         persistent: Resolves persistent ids; they are refused without it.
 
@@ -53,6 +53,7 @@ def read_pickle(
         UnsafeCheckpoint: It needs something that would have to be executed or looked up.
         CheckpointTooLarge: Past a limit.
     """
-    machine = Machine(Budget(limits or Limits(), where), rebuilders or {}, persistent)
+    budget = limits if isinstance(limits, Budget) else Budget(limits or Limits(), where)
+    machine = Machine(where, budget, rebuilders or {}, persistent)
     value = machine.run(data)
     return Pickled(value, tuple(sorted(machine.foreign)))

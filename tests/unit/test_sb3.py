@@ -497,6 +497,14 @@ def test_a_large_json_is_refused():
         read_checkpoint(BOX, trainer="sb3", limits=Limits(json_bytes=100))
 
 
+def test_many_pickles_in_one_file_share_their_limits(tmp_path):
+    many = {f"extra{index}": pickle.dumps([1] * 500) for index in range(10)}
+    path = with_data(SMALL, tmp_path / "model.zip", **many)
+    assert read_checkpoint(path)
+    with pytest.raises(CheckpointTooLarge, match="pickle operations"):
+        read_checkpoint(path, trainer="sb3", limits=Limits(pickle_operations=4_000))
+
+
 BYTES = SMALL.read_bytes()
 
 
