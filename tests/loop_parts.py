@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +18,13 @@ from edgerl.backends import Engine, Runner
 from edgerl.backends.onnxruntime import FILE_NAME, OnnxRuntimeRunner
 from edgerl.envelope import Degrade, Envelope, Ladder, default_envelope
 from edgerl.golden import GoldenSet, save_golden_bytes
+from edgerl.hil.port import RobotPort
+from edgerl.runtime import wire
+from edgerl.runtime.enums import Mode
+from edgerl.runtime.layout import layout_of
 from edgerl.runtime.run import Load
+from edgerl.runtime.supervisor import Timeouts
+from edgerl.runtime.wire import StateFlag
 from edgerl.spec import Action, Input, PolicySpec, Provenance, Robot, StateTensor, opaque_term
 
 MS = 1_000_000
@@ -41,7 +50,9 @@ def spec_of(
 def discrete_spec(period_ns: int, choices: int, size: int) -> PolicySpec:
     """Return the spec of a discrete policy over one flat observation."""
     spec = spec_of(period_ns, size=size)
-    return replace(spec, action=Action("discrete", None, None, "opaque", (0.0,), (choices - 1.0,), True, False, None, None))
+    return replace(
+        spec, action=Action("discrete", None, None, "opaque", (0.0,), (choices - 1.0,), True, False, None, None)
+    )
 
 
 def graph(spec: PolicySpec, nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray]) -> bytes:
@@ -82,7 +93,7 @@ def square_root(spec: PolicySpec) -> bytes:
 
 
 def counter(spec: PolicySpec) -> bytes:
-    """Return action = 0.001 x the number of inferences since the last reset: a recurrent policy that tells on resets."""
+    """Return action = 0.001 x the number of inferences since the last reset, counted in a recurrent state."""
     nodes = [
         helper.make_node("Add", ["state.count.h", "one"], ["state.count.h.next"]),
         helper.make_node("Mul", ["state.count.h.next", "small"], ["scaled"]),
@@ -156,6 +167,11 @@ def quick_envelope(spec: PolicySpec, **changes: object) -> Envelope:
     return replace(default_envelope(spec), **{**quick, **changes})  # type: ignore[arg-type]
 
 
+def impatient() -> Timeouts:
+    """Return time-outs for a test that waits for one."""
+    return Timeouts(arm_s=0.5)
+
+
 def children() -> dict[str, int]:
     """Return the living child processes of this one by what they are: guardian, policy, plant."""
     found = {}
@@ -173,3 +189,54 @@ def children() -> dict[str, int]:
             if mark in command:
                 found[name] = int(folder.name)
     return found
+
+
+class ScriptedRobot:
+    """A robot on a real socket whose states a test writes: lockstep, one state for each answer.
+
+    Args:
+        load: Names the channels and the period.
+        script: Gets the number of the step and gives state, flags and further datagrams to send, or None at the end.
+    """
+
+    def __init__(self, load: Load, script: Callable[[int], tuple[np.ndarray, StateFlag, list[bytes]] | None]) -> None:
+        spec = load.engine.spec
+        self.port = RobotPort(("127.0.0.1", 0), layout_of(spec), spec.period_ns, lockstep_possible=True)
+        self.name = f"udp:127.0.0.1:{self.port.address[1]}"
+        self.commands: list[wire.Command] = []
+        self._script = script
+        self._period_ns = spec.period_ns or 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._live)
+
+    def __enter__(self) -> ScriptedRobot:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(10.0)
+        self.port.close()
+
+    @property
+    def driven(self) -> list[wire.Command]:
+        """The commands of mode ACTIVE."""
+        return [command for command in self.commands if command.mode == Mode.ACTIVE]
+
+    def _live(self) -> None:
+        self.port.claim(time.monotonic_ns() + 10_000_000_000)
+        step, stamp_ns = 0, self._period_ns
+        while self.port.owner is not None and not self._over.is_set():
+            scripted = self._script(step)
+            values, flags, others = scripted or (np.zeros(3, np.float32), StateFlag.DONE, [])
+            for datagram in others:
+                self.port._socket.sendto(datagram, self.port.owner.address)
+            stamp_ns += self._period_ns
+            sequence = self.port.publish(values.astype(np.float32), flags | StateFlag.LOCKSTEP, stamp_ns)
+            arrival = self.port.receive(time.monotonic_ns() + 100_000_000)
+            if arrival is not None:
+                self.commands.append(arrival.command)
+                if arrival.command.mode == Mode.ACTIVE and arrival.command.state_sequence == sequence:
+                    step += 1
+                else:
+                    time.sleep(0.002)  # the policy is still loading

@@ -65,6 +65,7 @@ class Drive:
         interrupts: What a person asks for.
         ticks: Ends the run after so many ticks since it was armed; None: when the robot is done.
         ladder_s: How long the fallback ladder takes at most.
+        lapse_s: After this time without a command the robot has reacted itself.
         on_progress: Called with where the run is.
     """
 
@@ -76,6 +77,7 @@ class Drive:
         *,
         ticks: int | None,
         ladder_s: float,
+        lapse_s: float,
         on_progress: Callable[[Progress], None],
     ) -> None:
         self._supervisor = supervisor
@@ -83,6 +85,7 @@ class Drive:
         self._interrupts = interrupts
         self._ticks = ticks
         self._ladder_s = ladder_s
+        self._lapse_s = lapse_s
         self._on_progress = on_progress
         self._stage: Stage = "loading"
         self._shown = 0.0
@@ -100,6 +103,7 @@ class Drive:
         try:
             return self._watch()
         except GuardianError as error:
+            self._watch_it_lapse()
             return End("fault", str(error))
 
     def _step(self) -> Status:
@@ -201,16 +205,25 @@ class Drive:
         )
 
     def _after_fault(self) -> End:
-        """Let the ladder run down to where nothing is sent any more."""
+        """Let the ladder run down to where nothing is sent any more, and the robot react to that."""
         self._enter("stopping")
         status = self._until(
             lambda status: status.mode == Mode.STOPPED or self._interrupts.count > 1, self._ladder_s + 1.0
         )
+        self._until(lambda _: self._interrupts.count > 1, self._lapse_s)
         fault = Event(status.fault)
         death = self._supervisor.policy_death
         reason = f"the policy process {death}" if death else _FAULTS.get(fault, fault.name.lower())
         how: Ending = "estop" if fault is Event.ESTOP else "fault"
         return End(how, f"Fault in tick {status.fault_tick:,}: {reason}. The guardian went down its fallback ladder.")
+
+    def _watch_it_lapse(self) -> None:
+        """Without a guardian: stay in the session until the robot has stopped by itself."""
+        until = time.monotonic() + self._lapse_s
+        while time.monotonic() < until and self._interrupts.count < 2:
+            time.sleep(STEP_S)
+            if self._plant:
+                self._plant.listen()
 
     def _until(self, over: Callable[[Status], bool], timeout_s: float) -> Status:
         until = time.monotonic() + timeout_s

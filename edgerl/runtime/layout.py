@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from edgerl import canonical
 from edgerl.errors import LoopError
-from edgerl.runtime import wire
+from edgerl.runtime.enums import MAX_COMMANDS, MAX_STATES
 from edgerl.spec import ITEM_BYTES, Dtype, PolicySpec
 
 NO_UNIT = "1"
@@ -88,11 +88,11 @@ def _check(spec: PolicySpec, state: tuple[Channel, ...], command: tuple[Channel,
                     "Export the policy with opaque terms and let the robot's side compute this one."
                 )
     for what, count, limit in (
-        ("state", len(state), wire.MAX_STATE_CHANNELS),
-        ("command", len(command), wire.MAX_COMMAND_CHANNELS),
+        ("state", len(state), MAX_STATES),
+        ("command", len(command), MAX_COMMANDS),
     ):
         if count > limit:
             raise LoopError(
-                f"The policy has {count} {what} channels; one datagram of the robot port carries {limit}. "
+                f"The policy has {count} {what} channels; the control loop carries {limit}. "
                 "Images and large observations do not travel over the robot port in this version."
             )

@@ -42,6 +42,8 @@ from edgerl.runtime.structs import Config, StateChannel
 from edgerl.runtime.supervisor import BYE_FAULT, BYE_FINISHED, BYE_STOPPED, Supervisor, Timeouts
 from edgerl.spec import PolicySpec
 
+SESSION_TIMEOUT_S = 5.0
+"""How long a robot may take to answer HELLO."""
 FAREWELL_S = 5.0
 """A plant gets this long to say its last lines."""
 _BYE = {"done": BYE_FINISHED, "ticks": BYE_FINISHED, "stopped": BYE_STOPPED, "estop": BYE_STOPPED, "fault": BYE_FAULT}
@@ -54,7 +56,7 @@ class RunOptions:
     backend: str | None = None
     """Engine to run; None: the bundle's first."""
     ticks: int | None = None
-    """Ends the run after so many ticks in charge; None: when the robot is done."""
+    """Ends the run after at least so many ticks in charge; None: when the robot is done."""
     seed: int = 0
     """Of the plant's first episode."""
     episodes: int = 1
@@ -139,21 +141,21 @@ def run_load(
     on_progress: Callable[[Progress], None] | None = None,
 ) -> RunResult:
     """Run what :func:`load_of` returned; see :func:`run`."""
+    core.library()  # says what is missing before anything is started
     spec, target = load.engine.spec, parse_robot(robot)
     check_envelope(load.envelope, spec)
     layout = layout_of(spec)
     config = _configure(load, layout, options)
-    core.library()  # says what is missing before anything is started
     with contextlib.ExitStack() as stack:
-        interrupts = stack.enter_context(catch_interrupts())
         plant = None
         if isinstance(target, GymRobot):
             settings = _plant_settings(load.envelope, config, options)
             plant = stack.enter_context(PlantProcess(target.env_id, layout, settings))
         address = plant.address if plant else (target.host, target.port)  # type: ignore[union-attr]
         terms = Terms(layout, config.period_ns, config.budget_ns, config.valid_for_ns)
-        session = stack.enter_context(open_session(address, terms))
+        session = stack.enter_context(open_session(address, terms, timeout_s=SESSION_TIMEOUT_S))
         config.session = session.id
+        interrupts = stack.enter_context(catch_interrupts())
         writer = stack.enter_context(
             _recording(
                 recording, _header(load, robot, session, layout=layout, config=config, same_clock=plant is not None)
@@ -175,6 +177,7 @@ def run_load(
             interrupts,
             ticks=options.ticks,
             ladder_s=(config.hold_ns + config.safe_ns) * 1e-9,
+            lapse_s=(config.valid_for_ns + 2 * config.period_ns) * 1e-9,
             on_progress=on_progress or (lambda _: None),
         )
         end = drive.run()

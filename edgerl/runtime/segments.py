@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import mmap
 import os
 from collections.abc import Iterator
@@ -19,9 +18,11 @@ from edgerl.errors import PlatformError
 from edgerl.runtime import core
 from edgerl.runtime.structs import ActionMailbox, Config, ObservationMailbox, Requests, StatusBlock
 
-_SIZE_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+_ADD_SEALS = 1033
+"""``F_ADD_SEALS`` of linux/fcntl.h, and its seals below; written out, so that other systems can import this module."""
+_SEAL_SEAL, _SEAL_SHRINK, _SEAL_GROW = 0x1, 0x2, 0x4
 _SEAL_FUTURE_WRITE = 0x10
-"""``F_SEAL_FUTURE_WRITE`` of Linux 5.1, which Python's fcntl does not name: mappings that exist stay writeable."""
+"""Since Linux 5.1: no new mapping for writing and no write(); mappings that exist stay writeable."""
 RING_BYTES = 2 * 1024 * 1024
 """The guardian locks its segments into memory; 2 MiB keep them under the 4 MiB that a robot's limits allow."""
 
@@ -54,9 +55,9 @@ class SharedMemory:
     def seal_against_new_writers(self) -> None:
         """Let nobody map what the guardian alone writes for writing; after the guardian has mapped it."""
         for segment in (self.observation, self.ring, self.status):
-            fcntl.fcntl(segment.fd, fcntl.F_ADD_SEALS, _SEAL_FUTURE_WRITE | fcntl.F_SEAL_SEAL)
+            _seal(segment.fd, _SEAL_FUTURE_WRITE | _SEAL_SEAL)
         for segment in (self.requests, self.action):
-            fcntl.fcntl(segment.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL)
+            _seal(segment.fd, _SEAL_SEAL)
 
 
 @contextlib.contextmanager
@@ -103,7 +104,7 @@ def sealed(stack: contextlib.ExitStack, name: str, content: bytes) -> int:
     while written < len(content):
         written += os.pwrite(fd, content[written : written + 2**30], written)
     # Not F_SEAL_WRITE: before Linux 6.7 that forbids shared mappings for reading, too. Nobody has one for writing.
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SIZE_SEALS | _SEAL_FUTURE_WRITE | fcntl.F_SEAL_SEAL)
+    _seal(fd, _SEAL_SHRINK | _SEAL_GROW | _SEAL_FUTURE_WRITE | _SEAL_SEAL)
     return fd
 
 
@@ -114,8 +115,14 @@ def ring_capacity(record_bytes: int) -> int:
 
 def _segment(stack: contextlib.ExitStack, name: str, size: int) -> Segment:
     fd = _memfd(stack, name, size)
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SIZE_SEALS)
+    _seal(fd, _SEAL_SHRINK | _SEAL_GROW)
     return Segment(fd, mmap.mmap(fd, size))
+
+
+def _seal(fd: int, seals: int) -> None:
+    import fcntl  # noqa: PLC0415  not on every system
+
+    fcntl.fcntl(fd, _ADD_SEALS, seals)
 
 
 def _memfd(stack: contextlib.ExitStack, name: str, size: int) -> int:

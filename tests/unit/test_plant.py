@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -71,10 +72,11 @@ class Running:
         )
 
     def open(self, **changes) -> Session:
-        return open_session(self.port.address, self.terms(**changes), timeout_s=2.0)
+        session = open_session(self.port.address, self.terms(**changes), timeout_s=2.0)
+        session.socket.settimeout(3.0)
+        return session
 
     def state(self, session: Session) -> wire.State:
-        session.socket.settimeout(3.0)
         while True:
             message = wire.decode(session.socket.recv(2048))
             if isinstance(message, wire.State):
@@ -86,6 +88,18 @@ class Running:
         valid = PERIOD_NS if valid_for_ns is None else valid_for_ns
         echo = state.header.sequence, state.header.stamp_ns, valid
         session.socket.send(wire.encode(wire.Command(header, *echo, mode, source, np.array([value], np.float32))))
+
+    def begin(self, session: Session, value: float, **answer) -> None:
+        """Answer from mode ACTIVE until the robot moves; on a busy machine the first answers may come too late."""
+        while StateFlag.WAITING in (state := self.state(session)).flags:
+            self.answer(session, state, value, **answer)
+
+    def sit_out(self, session: Session) -> None:
+        """Answer nothing until the robot is done; it may have said so already."""
+        with contextlib.suppress(TimeoutError):
+            session.socket.settimeout(0.5)
+            while StateFlag.DONE not in self.state(session).flags:
+                pass
 
     def join(self) -> tuple[list[EpisodeResult], PlantEnd]:
         self.thread.join(10.0)
@@ -121,9 +135,8 @@ def test_it_stands_still_until_a_command_from_active_answers() -> None:
             assert state.flags == StateFlag.EPISODE_START | StateFlag.WAITING
             running.answer(session, state, 0.1, mode=0)
         assert env.steps == 0
-        running.answer(session, running.state(session), 0.25)
-        while StateFlag.DONE not in running.state(session).flags:
-            pass
+        running.begin(session, 0.25)
+        running.sit_out(session)
     (episode,), _ = running.join()
     assert episode.episode_return == 0.25
     assert episode.applied == (Span(ACTIVE, POLICY, 1),)
@@ -138,7 +151,9 @@ def test_it_integrates_at_the_deadline_and_not_when_the_command_comes() -> None:
             running.answer(session, state, 0.0)
             stamps.append(state.header.stamp_ns)
     (episode,), _ = running.join()
-    if episode.missed == 0:  # every answer came in time; a machine that did not run us proves nothing here
+    if (
+        episode.missed == 0 and len(stamps) == 5
+    ):  # every answer came in time; a machine that did not run us proves nothing here
         waited = [step - stamp for step, stamp in zip(env.at_ns, stamps[-5:], strict=True)]
         assert min(waited) > 0.75 * PERIOD_NS - max(episode.lateness_ns)
     assert len(episode.latency_ns) == episode.realtime_steps - episode.missed
@@ -148,9 +163,8 @@ def test_it_integrates_at_the_deadline_and_not_when_the_command_comes() -> None:
 def test_in_real_time_a_command_lapses_by_the_robots_clock() -> None:
     running = Running(Counting(length=12))
     with running.open() as session:
-        running.answer(session, running.state(session), 1.0, valid_for_ns=3 * PERIOD_NS)
-        while StateFlag.DONE not in running.state(session).flags:
-            pass
+        running.begin(session, 1.0, valid_for_ns=3 * PERIOD_NS)
+        running.sit_out(session)
     (episode,), _ = running.join()
     assert episode.applied[-1] == Span(None, None, episode.lapsed)
     assert 8 <= episode.lapsed <= 11
@@ -209,14 +223,14 @@ def test_bad_datagrams_are_counted_by_cause_and_change_nothing() -> None:
 def test_a_hello_of_a_newer_version_is_told_the_robots_version() -> None:
     running = Running(Counting(length=1), realtime_seconds=0.0)
     with running.open() as session:
+        state = running.state(session)
         hello = bytearray(wire.encode(wire.Hello(Header(9, 1, 1), bytes(32), 1, 1, 1, 1, 1)))
         hello[4] = 2
         session.socket.send(bytes(hello))
-        session.socket.settimeout(2.0)
         while not isinstance(message := wire.decode(session.socket.recv(2048)), wire.Refused):
             pass
         assert (message.code, message.header.session) == (wire.Refusal.VERSION, 9)
-        running.answer(session, running.state(session), 0.0)
+        running.answer(session, state, 0.0)
     running.join()
 
 

@@ -79,12 +79,12 @@ def test_a_recording_cut_anywhere_is_read_up_to_its_last_whole_record(tmp_path: 
     row = record_dtype(3, 1).itemsize
     start = len(data) - 20 - 5 * row
     cut = tmp_path / "cut"
-    for size in range(start, len(data)):
+    for size in (*range(start, start + row + 9), *range(start + row + 9, len(data), 53), len(data) - 1):
         cut.write_bytes(data[:size])
         recording = read_recording(cut)
         assert not recording.complete
         assert len(recording.records) == min(5, (size - start) // row)
-    for size in range(start):
+    for size in (*range(20), *range(20, start, 97), start - 5, start - 1):
         cut.write_bytes(data[:size])
         with pytest.raises(DamagedRecording):
             read_recording(cut)

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+from edgerl.errors import LoopError, PortError
+from edgerl.runtime import wire
+from edgerl.runtime.layout import Channel, Layout, Placement, layout_of, placements_of
+from edgerl.runtime.robots import GymRobot, UdpRobot, parse_robot
+from edgerl.runtime.session import Terms, open_session
+from edgerl.runtime.wire import Header, Hello, Refusal, WelcomeFlag
+from edgerl.spec import Action, History, Input, PolicySpec, Provenance, Robot, Term, opaque_term, packed
+
+LAYOUT = Layout((Channel("s", "rad"),), (Channel("a", "N m"),))
+TERMS = Terms(LAYOUT, period_ns=10_000_000, budget_ns=5_000_000, valid_for_ns=20_000_000)
+
+
+@contextmanager
+def robot(*answers):
+    """A robot that gives one list of datagrams, made from the HELLO, to each HELLO in turn; yields its address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.settimeout(5.0)
+        heard = []
+
+        def live() -> None:
+            for answer in answers:
+                data, sender = listening.recvfrom(2048)
+                heard.append(wire.decode(data))
+                for datagram in answer(heard[-1]):
+                    listening.sendto(datagram, sender)
+
+        thread = threading.Thread(target=live)
+        thread.start()
+        yield listening, heard
+        thread.join(6.0)
+        assert not thread.is_alive()
+
+
+def welcome(hello: Hello, **changes) -> bytes:
+    fields = {
+        "header": hello.header,
+        "layout_sha256": hello.layout_sha256,
+        "period_ns": hello.period_ns,
+        "command_timeout_ns": 0,
+        "flags": WelcomeFlag(0),
+        **changes,
+    }
+    return wire.encode(wire.Welcome(**fields))
+
+
+def test_a_session_is_asked_for_with_the_terms_and_ends_with_bye() -> None:
+    with robot(lambda hello: [welcome(hello)]) as (listening, heard):
+        with open_session(listening.getsockname(), TERMS) as session:
+            assert session.welcome.period_ns == TERMS.period_ns
+        bye = wire.decode(listening.recvfrom(2048)[0])
+    (hello,) = heard
+    assert (hello.layout_sha256, hello.period_ns) == (LAYOUT.sha256(), TERMS.period_ns)
+    assert (hello.budget_ns, hello.valid_for_ns) == (TERMS.budget_ns, TERMS.valid_for_ns)
+    assert (hello.state_count, hello.command_count) == (1, 1)
+    assert hello.header.session == session.id != 0
+    assert isinstance(bye, wire.Bye)
+    assert bye.header.session == session.id
+
+
+def test_hello_is_repeated_until_it_is_answered_and_noise_is_no_answer() -> None:
+    def noise(hello: Hello) -> list[bytes]:
+        stranger = Header(hello.header.session ^ 1, 1, 1)
+        return [b"noise", welcome(hello, header=stranger), wire.encode(hello), welcome(hello)[:-1]]
+
+    with robot(lambda _: [], noise, lambda hello: [welcome(hello)]) as (listening, heard):
+        open_session(listening.getsockname(), TERMS).leave()
+    assert [hello.header.sequence for hello in heard] == [1, 2, 3]
+    assert len({hello.header.session for hello in heard}) == 1
+
+
+@pytest.mark.parametrize("code", list(Refusal))
+def test_a_refusal_says_the_robots_reason_and_what_to_do(code) -> None:
+    def refuse(hello: Hello) -> list[bytes]:
+        return [wire.encode(wire.Refused(hello.header, code, "because\x1b[31m"))]
+
+    with robot(refuse) as (listening, _), pytest.raises(PortError, match=r"refused: .*because\?\[31m\)\. ."):
+        open_session(listening.getsockname(), TERMS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"layout_sha256": bytes(32)}, "another layout or period"),
+        ({"period_ns": 1}, "another layout or period"),
+        ({"command_timeout_ns": 19_999_999}, "own time-out is 19999999 ns"),
+    ],
+)
+def test_a_welcome_that_should_have_been_a_refusal_is_refused_here(changes, words) -> None:
+    with robot(lambda hello: [welcome(hello, **changes)]) as (listening, _), pytest.raises(PortError, match=words):
+        open_session(listening.getsockname(), TERMS)
+
+
+def test_a_robot_that_does_not_answer_is_given_up() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        with pytest.raises(PortError, match=r"did not answer within 0\.05 s"):
+            open_session(silent.getsockname(), TERMS, timeout_s=0.05)
+    with pytest.raises(PortError, match="cannot be reached"):
+        open_session(("::1", 1), TERMS, timeout_s=0.05)
+
+
+def test_robots_are_named_by_kind() -> None:
+    assert parse_robot("gym:HalfCheetah-v5") == GymRobot("HalfCheetah-v5")
+    assert parse_robot("gym:my.module:Env-v0") == GymRobot("my.module:Env-v0")
+    assert parse_robot("udp:10.0.0.2:4000") == UdpRobot("10.0.0.2", 4000)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "gym", "gym:", "udp:1", "udp::1", "udp:h:0", "udp:h:70000", "udp:h:x", "shm:a", "pkg:A"]
+)
+def test_other_robots_are_refused_with_the_supported_ones(text) -> None:
+    with pytest.raises(PortError, match="Supported: gym:ENV_ID"):
+        parse_robot(text)
+
+
+def spec_with(*inputs: Input, actions: int = 2) -> PolicySpec:
+    box = (-1.0,) * actions, (1.0,) * actions
+    return PolicySpec(
+        schema=1,
+        inputs=packed(inputs),
+        action=Action("continuous", ("hip", "knee")[:actions] or None, "N m", "torque", *box, True, False, None, None)
+        if actions <= 2
+        else Action("continuous", None, None, "opaque", *box, True, False, None, None),
+        robot=Robot((), None, None, None, "none", None, 1),
+        period_ns=1,
+        state=(),
+        provenance=Provenance("t", None, None, {}, {}, None, ()),
+        sources={},
+    )
+
+
+def test_the_layout_is_the_elements_of_the_inputs_in_order() -> None:
+    spec = spec_with(
+        Input("observation.a", (2,), "float32", 0, (opaque_term("a", 2, unit="rad"),)),
+        Input("observation.b", (1, 2), "int32", 0, (opaque_term("b", 2),)),
+    )
+    layout = layout_of(spec)
+    assert layout.state == (
+        Channel("observation.a[0]", "rad"),
+        Channel("observation.a[1]", "rad"),
+        Channel("observation.b[0]", "1"),
+        Channel("observation.b[1]", "1"),
+    )
+    assert layout.command == (Channel("hip", "N m"), Channel("knee", "N m"))
+    assert placements_of(spec) == (
+        Placement(0, "float32"),
+        Placement(4, "float32"),
+        Placement(64, "int32"),
+        Placement(68, "int32"),
+    )
+
+
+def test_what_this_version_cannot_carry_is_refused() -> None:
+    history = History(2, "oldest_first", "term_major", "repeat")
+    stacked = Term("gyro", 0, 6, "imu.gyro", "rad/s", None, (), None, None, None, history)
+    with pytest.raises(LoopError, match=r"'gyro' of observation has the source 'imu\.gyro'"):
+        layout_of(spec_with(Input("observation", (6,), "float32", 0, (stacked,))))
+    with pytest.raises(LoopError, match=r"400 state channels.*357"):
+        layout_of(spec_with(Input("observation", (400,), "float32", 0, (opaque_term("o", 400),))))
+    with pytest.raises(LoopError, match=r"300 command channels.*256"):
+        layout_of(spec_with(Input("observation", (1,), "float32", 0, (opaque_term("o", 1),)), actions=300))
