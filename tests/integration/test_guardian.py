@@ -107,6 +107,8 @@ def test_the_grid_keeps_its_time_by_itself():
         missed = guardian.status().missed_periods
         assert periods == pytest.approx(39 + missed, abs=2)
         assert guardian.status().phase == Phase.RUNNING
+        guardian.request(Request.QUIT)
+        assert guardian.ended() == 0
 
 
 def test_estop_acts_while_it_waits_for_a_robot_that_is_silent(guardian):

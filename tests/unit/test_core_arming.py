@@ -165,3 +165,25 @@ def test_estop_ends_a_wanted_arm(stop):
     world.request(Request.RESET)
     world.ticks(2)
     assert world.now_mode() == Mode.SAFE
+
+
+def test_a_policy_that_is_said_to_have_died_is_not_armed():
+    world = World()
+    world.ticks(1)
+    world.request(Request.ARM)
+    world.request(Request.POLICY_DIED)
+    world.ticks(1)
+    assert world.now_mode() == Mode.SAFE
+    assert world.read_status().arm_blockers == ArmBlocker.POLICY_NOT_READY
+    assert world.observations == []
+
+
+def test_a_reset_puts_a_wanted_arm_off_by_one_tick():
+    world = World()
+    world.ticks(1)
+    world.request(Request.ARM)
+    world.request(Request.RESET)
+    world.ticks(1)
+    assert (world.now_mode(), world.read_status().arm_pending) == (Mode.SAFE, 4)
+    world.ticks(1)
+    assert world.now_mode() == Mode.ACTIVE

@@ -76,6 +76,7 @@ def test_waiting_lets_other_threads_run_and_wakes_at_the_post():
     found = []
     thread = threading.Thread(target=lambda: found.append(waiter.wait(5_000 * MS)))
     thread.start()
+    thread.join(timeout=0.05)  # long enough for it to be asleep in the kernel; the test holds if it is not
     world.policy = lambda header, record: Answer([0.1, 0.2])
     world.arm()
     thread.join(timeout=5)

@@ -111,3 +111,24 @@ def test_a_configuration_that_makes_no_sense_starts_no_loop():
         world.loop_at, ctypes.addressof(config), ctypes.addressof(segments), ctypes.addressof(world.port)
     )
     assert "session is 0" in core.config_fault_name(fault)
+
+
+def test_a_heartbeat_just_before_the_tick_is_in_time():
+    world = World(small_config(heartbeat_timeout_ns=25 * MS))
+    world.ticks(1)
+    world.now += 30 * MS
+    core.heartbeat(world.at["requests"])
+    world.ticks(1)
+    assert world.record().events == {Event.NOMINAL}
+
+
+def test_a_supervisor_that_comes_back_can_reset():
+    world = World(small_config(heartbeat_timeout_ns=25 * MS, hold_ns=1000 * MS))
+    world.arm()
+    core.heartbeat(world.at["requests"])
+    world.ticks(4)
+    assert world.now_mode() == Mode.FALLBACK
+    core.heartbeat(world.at["requests"])
+    world.request(Request.RESET)
+    world.ticks(1)
+    assert (world.now_mode(), world.record().events) == (Mode.SAFE, {Event.RESET})

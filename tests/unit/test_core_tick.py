@@ -19,8 +19,9 @@ def last(world: World) -> wire.Command:
     return world.sent[-1]
 
 
-def test_before_the_first_state_nothing_is_sent():
-    world = World()
+@pytest.mark.parametrize("timeout_ms", [40, 12])
+def test_before_the_first_state_nothing_is_sent(timeout_ms):
+    world = World(small_config(state_timeout_ns=timeout_ms * MS))
     assert world.tick() == Result.OK
     record = world.record()
     assert world.sent == []
