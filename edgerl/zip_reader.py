@@ -24,6 +24,10 @@ _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueErro
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
+_ENTRY_BYTES = 256
+"""Of the directory for each member; 46 and the name, its time stamps and its sizes past 4 GiB."""
+
+
 def read_file(path: Path | str, limits: Limits | None = None) -> bytes:
     """Return the bytes of a file, within the limits.
 
@@ -48,6 +52,21 @@ def is_zip(data: bytes) -> bool:
     return data[:4] in (b"PK\x03\x04", b"PK\x05\x06")
 
 
+def _directory_size(data: bytes) -> int | None:
+    """Return the size of an archive's directory in bytes, before :mod:`zipfile` makes objects of it.
+
+    The end record must be the last thing in the file, without a comment: only then is it beyond doubt which one counts.
+    Reference: APPNOTE.TXT 6.3.10, sections 4.3.14 to 4.3.16.
+    """
+    end = data[-22:]
+    if len(end) < 22 or end[:4] != b"PK\x05\x06" or end[-2:] != b"\0\0":
+        return None
+    if data[-42:-38] != b"PK\x06\x07":
+        return int.from_bytes(end[12:16], "little")
+    large = data[-98:-42]
+    return int.from_bytes(large[40:48], "little") if large[:4] == b"PK\x06\x06" else None
+
+
 class ZipReader:
     """The members of one archive.
 
@@ -64,6 +83,10 @@ class ZipReader:
     def __init__(self, data: bytes, where: str, limits: Limits | None = None) -> None:
         self.where = where
         self.limits = limits or Limits()
+        size = _directory_size(data)
+        if size is None:
+            raise DamagedCheckpoint(where, "not a complete zip archive (it does not end with its directory)")
+        self._limit("size of the directory in bytes", size, self.limits.archive_members * _ENTRY_BYTES)
         with self._guarded("not a complete zip archive"):
             self._file = zipfile.ZipFile(io.BytesIO(data))
         self._members: dict[str, zipfile.ZipInfo] = {}

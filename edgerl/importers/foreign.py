@@ -54,6 +54,19 @@ class Foreign:
         return f"<foreign {what} {self.qualified}>"
 
 
+def brief(value: object) -> str:
+    """Return a value from a file as a message can show it: a name, a short literal, or its type."""
+    if isinstance(value, Foreign):
+        return value.qualified
+    if value is None or isinstance(value, (bool, float)):
+        return str(value)
+    if isinstance(value, str):
+        return repr(value[:60])
+    if type(value) is int:
+        return str(value) if value.bit_length() <= 64 else f"an integer of {value.bit_length()} bits"
+    return f"a {type(value).__name__}"
+
+
 class Pending(Foreign):
     """A record that its state turns into a value: an array or a dtype between ``REDUCE`` and ``BUILD``."""
 

@@ -6,18 +6,20 @@ refused and never exported without them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgerl.errors import DamagedCheckpoint, UnsupportedPolicy
-from edgerl.importers.foreign import Foreign
+from edgerl.importers.foreign import Foreign, brief
 from edgerl.policy import Activation, ActivationKind, Array, BatchNorm, Block, Conv, Dense, Recurrent, RecurrentLayer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_INDEX = re.compile("[0-9]{1,4}")
 _ACTIVATIONS: Mapping[str, tuple[ActivationKind, float | None]] = {
     "ReLU": ("relu", None),
     "Tanh": ("tanh", None),
@@ -97,7 +99,7 @@ class Weights:
     def indices(self, prefix: str) -> tuple[int, ...]:
         """Return the numbers of the layers with parameters under ``prefix``, as of ``torch.nn.Sequential``."""
         rests = (name[len(prefix) + 1 :].split(".") for name in self._tensors if name.startswith(prefix + "."))
-        return tuple(sorted({int(rest[0]) for rest in rests if len(rest) > 1 and rest[0].isdecimal()}))
+        return tuple(sorted({int(rest[0]) for rest in rests if len(rest) > 1 and _INDEX.fullmatch(rest[0])}))
 
 
 def dense(weights: Weights, prefix: str) -> Dense:
@@ -224,5 +226,6 @@ def activation_of(record: object, default: Activation, where: str) -> Activation
 
 
 def _unknown_activation(record: object, where: str) -> UnsupportedPolicy:
-    found = record.qualified if isinstance(record, Foreign) else repr(record)[:80]
-    return UnsupportedPolicy(where, f"the activation is {found}", "activations of torch.nn: " + ", ".join(_ACTIVATIONS))
+    return UnsupportedPolicy(
+        where, f"the activation is {brief(record)}", "activations of torch.nn: " + ", ".join(_ACTIVATIONS)
+    )

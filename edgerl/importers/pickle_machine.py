@@ -13,7 +13,7 @@ import numpy as np
 
 from edgerl.errors import DamagedCheckpoint, UnsafeCheckpoint
 from edgerl.importers.foreign import Foreign, Malformed, Pending
-from edgerl.importers.rebuild import BUILTIN, KNOWN, NUMPY, Rebuild, Rebuilders, checked_key
+from edgerl.importers.rebuild import BUILTIN, KNOWN, NUMPY, Rebuilders, checked_key
 from edgerl.limits import Budget
 
 _PYTHON2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
@@ -209,7 +209,8 @@ class Machine:
         if not module or not name or len(module) + len(name) > _MAX_NAME:
             raise Malformed("the name of a global is empty or too long")
         module = _PYTHON2.get(module, module)
-        if (module, name) not in self._rebuilders and (module, name) not in KNOWN | _STRUCTURAL.keys():
+        key = (module, name)
+        if key not in self._rebuilders and key not in KNOWN and key not in _STRUCTURAL:
             self.foreign.add(f"{module}.{name}")
         self.push(Foreign(module, name))
 
@@ -233,7 +234,9 @@ class Machine:
             return Foreign(called.module, called.name, (called, *arguments))
         key = (called.module, called.name)
         if key in _STRUCTURAL:
-            return _STRUCTURAL[key](self._budget, arguments)
+            made = _STRUCTURAL[key](arguments)
+            self.foreign.add(made.qualified)
+            return made
         if key in self._rebuilders:
             return self._rebuilders[key](self._budget, arguments)
         return Foreign(*key, arguments)
@@ -298,7 +301,7 @@ def _split(pair: object) -> tuple[str, str]:
     return module, name
 
 
-def _get_attribute(_budget: Budget, arguments: tuple[object, ...]) -> object:
+def _get_attribute(arguments: tuple[object, ...]) -> Foreign:
     """Name an attribute of a global; protocols below 4 write nested classes and enumerations so."""
     if len(arguments) == 2 and isinstance(arguments[1], str):
         owner = arguments[0]
@@ -307,14 +310,14 @@ def _get_attribute(_budget: Budget, arguments: tuple[object, ...]) -> object:
     return Foreign("builtins", "getattr", arguments)
 
 
-def _reconstruct_object(_budget: Budget, arguments: tuple[object, ...]) -> object:
+def _reconstruct_object(arguments: tuple[object, ...]) -> Foreign:
     """``copyreg._reconstructor(cls, base, state)``, how protocols 0 and 1 make objects."""
     if arguments and isinstance(arguments[0], Foreign):
         return Foreign(arguments[0].module, arguments[0].name, arguments[1:])
     return Foreign("copyreg", "_reconstructor", arguments)
 
 
-_STRUCTURAL: dict[tuple[str, str], Rebuild] = {
+_STRUCTURAL: dict[tuple[str, str], Callable[[tuple[object, ...]], Foreign]] = {
     ("builtins", "getattr"): _get_attribute,
     ("copyreg", "_reconstructor"): _reconstruct_object,
 }

@@ -17,7 +17,7 @@ import numpy as np
 from edgerl.errors import DamagedCheckpoint, UnsupportedPolicy
 from edgerl.importers import sb3_networks
 from edgerl.importers.description import CheckpointDescription, describe_blocks
-from edgerl.importers.foreign import Foreign
+from edgerl.importers.foreign import Foreign, brief
 from edgerl.importers.options import ImportOptions
 from edgerl.importers.sb3_checkpoint import Checkpoint, open_checkpoint
 from edgerl.importers.sb3_file import Sb3File, looks_like_sb3
@@ -135,7 +135,8 @@ def _provenance(checkpoint: Checkpoint, settings: sb3_networks.Settings) -> Prov
     policy_class = sb3_networks.policy_class(file)
     algorithm = sb3_networks.algorithm_of(file)
     contrib = policy_class.startswith("sb3_contrib.") or algorithm == "TRPO"
-    configuration = {name: str(file.data[name]) for name in _CONFIGURATION if name in file.data}
+    said = {name: file.data.get(name) for name in _CONFIGURATION}
+    configuration = {name: brief(value) for name, value in said.items() if isinstance(value, (int, float))}
     configuration["policy_class"] = policy_class
     given = "" if settings.activation_given else " (default of the policy class)"
     configuration["activation"] = settings.activation.kind + given
@@ -151,7 +152,7 @@ def _provenance(checkpoint: Checkpoint, settings: sb3_networks.Settings) -> Prov
         algorithm=algorithm,
         digests=digests,
         configuration=configuration,
-        seed=seed if type(seed) is int else None,
+        seed=seed if type(seed) is int and seed.bit_length() < 64 else None,
         foreign_globals=tuple(sorted(foreign)),
     )
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgerl.errors import DamagedCheckpoint, UnsupportedPolicy
-from edgerl.importers.foreign import Foreign
+from edgerl.importers.foreign import Foreign, brief
 from edgerl.importers.layers import Weights, activation_of, dense, lstm, sequential
 from edgerl.importers.sb3_file import Sb3File
 from edgerl.policy import Activation, Block, Dense
@@ -112,10 +112,8 @@ def settings_of(file: Sb3File, family: Family) -> Settings:
         raise DamagedCheckpoint(file.path, "its policy_kwargs are no dictionary")
     extractor = kwargs.get("features_extractor_class")
     if extractor is not None and not _is_known_extractor(extractor):
-        found = extractor.qualified if isinstance(extractor, Foreign) else repr(extractor)[:80]
-        raise UnsupportedPolicy(
-            file.path, f"the features extractor is {found}", "FlattenExtractor, NatureCNN and CombinedExtractor"
-        )
+        what = f"the features extractor is {brief(extractor)}"
+        raise UnsupportedPolicy(file.path, what, "FlattenExtractor, NatureCNN and CombinedExtractor")
     given = kwargs.get("activation_fn")
     use_sde = file.data.get("use_sde") is True or kwargs.get("use_sde") is True
     activation = activation_of(given, family.activation, str(file.path))
@@ -141,7 +139,7 @@ def check_left_over(file: Sb3File, family: Family, actor: Actor) -> None:
     twins = ("features_extractor.", "vf_features_extractor.") if actor.extractor == "pi_features_extractor." else ()
     extra = file.weights.left_over((*family.without, *twins))
     if extra:
-        shown = ", ".join(extra[:3]) + (" ..." if len(extra) > 3 else "")
+        shown = ", ".join(name[:80] for name in extra[:3]) + (" ..." if len(extra) > 3 else "")
         raise UnsupportedPolicy(
             file.path, f"the network has parts that {family.name} does not have ({shown})", supported_classes()
         )

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgerl.errors import AmbiguousCheckpoint, StatisticsMismatch
-from edgerl.importers.foreign import Foreign
+from edgerl.importers.foreign import Foreign, brief
 from edgerl.importers.unpickle import read_pickle
 from edgerl.limits import Limits
 from edgerl.policy import Normalize
@@ -91,8 +91,7 @@ def read_statistics(path: Path, limits: Limits) -> Statistics:
     pickled = read_pickle(raw, str(path), limits)
     record = pickled.value
     if not isinstance(record, Foreign) or record.name != "VecNormalize":
-        found = record.qualified if isinstance(record, Foreign) else f"a {type(record).__name__}"
-        raise StatisticsMismatch(path, f"it holds {found}", _EXPECTED)
+        raise StatisticsMismatch(path, f"it holds {brief(record)}", _EXPECTED)
     return Statistics(
         path=path,
         sha256=hashlib.sha256(raw).hexdigest(),
@@ -112,7 +111,7 @@ def _normalizers(path: Path, parts: Mapping[str, object]) -> dict[str | None, No
     keys = parts.get("norm_obs_keys")
     if not isinstance(keys, (list, tuple)):
         keys = list(running)
-    missing = [str(key) for key in keys if key not in running]
+    missing = [brief(key) for key in keys if not isinstance(key, str) or key not in running]
     if missing:
         raise StatisticsMismatch(path, f"it has no statistics for {', '.join(missing)}", _EXPECTED)
     return {str(key): _normalize(path, running[key], eps, clip) for key in keys}
@@ -145,4 +144,4 @@ def _number(path: Path, parts: Mapping[str, object], name: str) -> float:
         number = float(value)
         if number >= 0:
             return number
-    raise StatisticsMismatch(path, f"its {name} is {str(value)[:40]}", _EXPECTED)
+    raise StatisticsMismatch(path, f"its {name} is {brief(value)}", _EXPECTED)

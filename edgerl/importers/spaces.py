@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgerl.errors import UnsupportedPolicy
-from edgerl.importers.foreign import Foreign
+from edgerl.importers.foreign import Foreign, brief
 
 _SUPPORTED = "Box, Discrete, MultiDiscrete, MultiBinary, and a Dict of these"
 _MAX_ELEMENTS = 1 << 26
@@ -123,8 +123,7 @@ def _is_space(record: Foreign) -> bool:
 
 def _read_plain(record: object, what: str, where: str) -> PlainSpace:
     if not isinstance(record, Foreign) or not _is_space(record):
-        found = record.qualified if isinstance(record, Foreign) else type(record).__name__
-        raise UnsupportedPolicy(where, f"the {what} is a {found}", _SUPPORTED)
+        raise UnsupportedPolicy(where, f"the {what} is {brief(record)}", _SUPPORTED)
     reader = _READERS.get(record.name)
     try:
         if reader is not None:

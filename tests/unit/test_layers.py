@@ -96,7 +96,9 @@ def test_a_sequence_has_its_activations_in_the_gaps():
     assert sequential(weights(), "net", RELU, output=False) == []
 
 
-@pytest.mark.parametrize("names", [("net__1__weight",), ("net__0__weight", "net__3__weight"), ()])
+@pytest.mark.parametrize(
+    "names", [("net__1__weight",), ("net__0__weight", "net__3__weight"), ("net__" + "9" * 5000 + "__weight",), ()]
+)
 def test_a_sequence_with_unknown_layers_is_refused(names):
     found = weights(**dict.fromkeys(names, (2, 2)))
     with pytest.raises(UnsupportedPolicy, match=r"has no layer|does not end in a linear layer"):
@@ -193,5 +195,5 @@ def test_spaces_of_gym_and_gymnasium_are_read():
     ],
 )
 def test_a_space_that_makes_no_sense_is_refused(record):
-    with pytest.raises(UnsupportedPolicy, match=r"the space is a|the space 'a' is a"):
+    with pytest.raises(UnsupportedPolicy, match=r"the space ('a' )?is "):
         read_space(record, "space", "a.zip")

@@ -12,6 +12,7 @@ import os
 import pickle
 import struct
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -199,6 +200,15 @@ def test_foreign_names_are_reported_sorted_and_once():
     assert read_pickle(data, "a.pkl").foreign_globals == (f"{module}.Colour", f"{module}.Plain")
 
 
+def test_an_attribute_of_a_global_is_reported_by_its_dotted_name():
+    data = pickle.dumps(os.path.join, 2).replace(
+        b"cposixpath\njoin\n", b"c__builtin__\ngetattr\ncos\npath\nU\x04join\x86R"
+    )
+    pickled = read_pickle(data, "a.pkl")
+    assert pickled.value.qualified == "os.path.join"
+    assert pickled.foreign_globals == ("os.path", "os.path.join")
+
+
 def test_the_result_of_a_call_can_be_called_and_stays_inert():
     inner = Calls(functools.partial, Calls(functools.partial, print))
     assert isinstance(read(pickle.dumps(inner)), Foreign)
@@ -377,6 +387,16 @@ def test_copying_one_list_many_times_is_counted():
     many = b"\x80\x04](" + b"N" * 5_000 + b"e\x94" + b"ccollections\nOrderedDict\nh\x00\x85R" * 10 + b"."
     with pytest.raises((CheckpointTooLarge, DamagedCheckpoint)):
         read(many, SMALL)
+
+
+def test_a_small_pickle_cannot_fill_the_memory():
+    hostile = [b"(" + b"}" * 19_000 + b".", b"cm\nn\n\x94" + b"h\x00)R" * 6_000 + b".", b"}\x94" * 9_000 + b"."]
+    for data in hostile:
+        tracemalloc.start()
+        read(data, SMALL)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 10_000_000
 
 
 # -- fuzzing

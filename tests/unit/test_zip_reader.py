@@ -82,6 +82,36 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked():
         ZipReader(bomb, "x.zip", Limits(archive_members=4))
 
 
+def test_a_large_directory_is_refused_before_it_is_read():
+    many = archive({f"{index:0300}": b"" for index in range(20)})
+    with pytest.raises(CheckpointTooLarge, match="size of the directory"):
+        ZipReader(many, "x.zip", Limits(archive_members=10))
+
+
+def test_a_directory_in_the_large_format_is_measured_too():
+    data = archive({"a": b"data"})
+    end = len(data) - 22
+    size = int.from_bytes(data[end + 12 : end + 16], "little")
+    start = int.from_bytes(data[end + 16 : end + 20], "little")
+    for claimed, error in ((size, None), (1 << 40, CheckpointTooLarge)):
+        record = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, 1, 1, claimed, start)
+        locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, end, 1)
+        whole = data[:end] + record + locator + data[end:]
+        if error is None:
+            assert ZipReader(whole, "x.zip").read("a") == b"data"
+        else:
+            with pytest.raises(error, match="size of the directory"):
+                ZipReader(whole, "x.zip")
+    with pytest.raises(DamagedCheckpoint, match="does not end with its directory"):
+        ZipReader(data[:end] + b"x" * 56 + locator + data[end:], "x.zip")
+
+
+def test_an_archive_with_something_behind_it_is_refused():
+    for tail in (b"x", b"x" * 22):
+        with pytest.raises(DamagedCheckpoint, match="does not end with its directory"):
+            ZipReader(WHOLE + tail, "x.zip")
+
+
 def test_a_member_that_is_larger_than_it_claims_is_refused():
     data = bytearray(archive({"a": b"x" * 1000}, zipfile.ZIP_DEFLATED))
     central = data.index(b"PK\x01\x02")
