@@ -114,7 +114,10 @@ class _Completion:
         idle = sorted(self.override - self.used)
         if idle:
             raise SpecError(f"{self.table.where}: override names '{idle[0]}', which the file does not change.")
-        return replace(self.spec, robot=robot, inputs=inputs, action=action, period_ns=period, sources=self.sources)
+        try:
+            return replace(self.spec, robot=robot, inputs=inputs, action=action, period_ns=period, sources=self.sources)
+        except SpecError as error:
+            raise SpecError(f"{self.table.where}: {error}") from error
 
     def set(self, field: str, present: object, given: object) -> bool:
         """Tell whether a value is new, and note that it is the user's.
