@@ -18,12 +18,12 @@ from edgerl.runtime.layout import Channel, Layout
 from edgerl.runtime.wire import StateFlag
 from edgerl.spec import Action, Input, Provenance, Robot, opaque_term, packed
 
-PERIOD_NS = 5_000_000
+PERIOD_NS = 20_000_000
 LAYOUT = Layout(
     state=(Channel("observation[0]", "1"), Channel("observation[1]", "1")),  # position in m, velocity in m/s
     command=(Channel("force", "N"),),
 )
-SECONDS = 2.0
+SECONDS = 3.0
 
 
 def serve(pipe) -> None:
@@ -45,8 +45,10 @@ def serve(pipe) -> None:
         velocity += force * PERIOD_NS * 1e-9
         position += velocity * PERIOD_NS * 1e-9
         at_ns += PERIOD_NS
+    while robot.owner is not None:  # say that it is done, until the controller says goodbye
+        robot.publish(np.array([position, velocity], np.float32), StateFlag.DONE, time.monotonic_ns())
+        robot.receive(time.monotonic_ns() + PERIOD_NS)
     pipe.send((position, velocity))
-    robot.publish(np.array([position, velocity], np.float32), StateFlag.DONE, time.monotonic_ns())
     robot.close()
 
 
