@@ -87,11 +87,8 @@ def export(
     from edgerl import export as exporting
 
     if template:
-        from edgerl.importers import read_checkpoint
-        from edgerl.template import template as spec_template
-
-        policy = read_checkpoint(checkpoint, stats=stats, trainer=trainer, image_layout=image_layout)
-        typer.echo(spec_template(policy.spec), nl=False)
+        text = exporting.checkpoint_template(checkpoint, stats=stats, trainer=trainer, image_layout=image_layout)
+        typer.echo(text, nl=False)
         return
     if output is None:
         raise typer.BadParameter("name the ONNX file to write: -o policy.onnx", param_hint="-o")

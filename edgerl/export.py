@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING
 
 from edgerl import canonical
 from edgerl.completion import complete
-from edgerl.errors import ModelError, OutputError
+from edgerl.errors import MissingFacts, ModelError, OutputError
 from edgerl.files import write_files
 from edgerl.golden import GoldenSet, load_golden, save_golden_bytes
 from edgerl.golden_rows import make_golden
-from edgerl.importers import ImageLayout, read_checkpoint
+from edgerl.importers import ImageLayout, describe_checkpoint, read_checkpoint
 from edgerl.lowering import lower
 from edgerl.model import PolicyModel, load_model
 from edgerl.parity import NOT_RUN, ParityReport, check_parity, require_parity
 from edgerl.policy import Policy
 from edgerl.spec import PolicySpec, Unknown
+from edgerl.template import graph_template, template
 from edgerl.truth import Truth, read_truth
 
 if TYPE_CHECKING:
@@ -98,9 +99,31 @@ def export_checkpoint(
     """
     say = on_progress or (lambda _: None)
     say(f"reading {path}")
-    policy = read_checkpoint(path, trainer=trainer, stats=stats, image_layout=image_layout)
+    facts = None if spec is None else Path(spec)
+    policy = read_checkpoint(path, trainer=trainer, stats=stats, image_layout=image_layout, spec=facts)
     say("building the graph and running it" if truth is None else "building the graph and comparing it with the truth")
     return export_policy(policy, truth=truth, spec_file=spec)
+
+
+def checkpoint_template(
+    path: Path | str,
+    *,
+    stats: Path | str | None = None,
+    trainer: str | None = None,
+    image_layout: ImageLayout | None = None,
+) -> str:
+    """Return the TOML text that asks for what a checkpoint, or a graph that somebody else made, does not say.
+
+    Raises:
+        CheckpointError: The checkpoint is damaged, unsafe, of an unknown trainer or a kind that is not read.
+        ModelError: An ONNX graph of a kind that is refused.
+    """
+    try:
+        policy = read_checkpoint(path, stats=stats, trainer=trainer, image_layout=image_layout)
+    except MissingFacts:  # an adopted graph does not even say what its action is
+        spaces = describe_checkpoint(path, stats, trainer=trainer, image_layout=image_layout).spaces
+        return graph_template(spaces["observation"], spaces["action"])
+    return template(policy.spec)
 
 
 def export_policy(

@@ -42,6 +42,32 @@ def template(spec: PolicySpec) -> str:
     return "\n".join(_lines(spec)) + "\n"
 
 
+def graph_template(inputs: str, outputs: str) -> str:
+    """Return the text of the file for a graph that somebody else made, which does not say what its action is.
+
+    Args:
+        inputs: The graph's inputs with dtype and shape, for people.
+        outputs: The graph's outputs with dtype and shape, for people.
+    """
+    lines = [
+        "# What this graph does not say. Take the # away where you know the value; the first three have to be given.",
+        f"# Its inputs: {_comment(inputs)}",
+        f"# Its outputs: {_comment(outputs)}",
+        "",
+        "# period_s = 0.02  # or rate_hz = 50; the period in which the policy was trained",
+        "",
+        "[action]",
+        '# kind = "continuous"  # or discrete, multi_discrete, multi_binary',
+        "# low = [-1.0, -1.0]  # least value of each channel; -inf for none, 0 for choices",
+        "# high = [1.0, 1.0]  # largest value of each channel; inf for none, number of choices minus one",
+        *(f"# {name} = {example}" for name, example in _ACTION_EXAMPLES.items()),
+        "",
+        "[graph]",
+        '# action = "actions"  # the output that is the action, or the logits; where there is more than one',
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def _lines(spec: PolicySpec) -> Iterator[str]:
     trainer = " ".join(filter(None, (spec.provenance.trainer, spec.provenance.trainer_version)))
     yield f"# What the checkpoint ({_comment(trainer)}) does not say. Take the # away where you know the value."
