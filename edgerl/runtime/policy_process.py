@@ -17,7 +17,7 @@ import resource
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +36,7 @@ WAIT_NS = 200_000_000
 """A wait without an observation is repeated; it ends only so that a signal can be served."""
 WARM_UP = 50
 """Inferences before the process says ready: the first ones load pages and fill caches."""
-FAILED_TO_START, FAILED_GOLDEN, FAILED_IN_LOOP = 1, 3, 4
+FAILED, FAILED_GOLDEN = 1, 3
 """Exit statuses."""
 
 
@@ -94,7 +94,7 @@ def load(job: Job) -> Runner:
     return runner
 
 
-def serve(runner: Runner, spec: PolicySpec, mailboxes: Mailboxes) -> None:
+def serve(runner: Runner, spec: PolicySpec, mailboxes: Mailboxes) -> NoReturn:
     """Answer observations until the process is ended.
 
     Raises:
@@ -176,15 +176,13 @@ def main() -> int:
         runner = load(job)
         _be_realtime(arguments)
         core.say_ready(mailboxes.action, arguments.epoch)
-        status = FAILED_IN_LOOP
         serve(runner, job.engine.spec, mailboxes)
     except _GoldenFailed as error:
         return _fail(FAILED_GOLDEN, str(error))
     except EdgerlError as error:
-        return _fail(FAILED_TO_START, str(error))
+        return _fail(FAILED, str(error))
     except Exception as error:  # noqa: BLE001  whatever a backend raises, the reason must reach the supervisor
-        return _fail(FAILED_IN_LOOP, f"{type(error).__name__}: {error}")
-    return status
+        return _fail(FAILED, f"{type(error).__name__}: {error}")
 
 
 def _fail(status: int, reason: str) -> int:

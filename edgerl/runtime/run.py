@@ -207,7 +207,8 @@ def _configure(load: Load, layout: Layout, options: RunOptions) -> Config:
     config.production = int(options.production)
     config.lead_ns = min(1_000_000, period_ns // 20) if options.lead_ns is None else options.lead_ns
     config.spin_ns = min(options.spin_ns, period_ns // 20)
-    config.state_grace_ns = config.budget_ns // 4
+    # Most of the budget: a late state still makes a good command, and what is held meanwhile is valid anyway.
+    config.state_grace_ns = config.budget_ns * 3 // 4
     config.heartbeat_timeout_ns = options.heartbeat_timeout_ns
     config.arm_ticks = max(10, round(1e9 / period_ns))
     config.observation_bytes = spec.record_size

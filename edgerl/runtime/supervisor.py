@@ -75,6 +75,7 @@ class Supervisor:
         self._next_record = 0
         self._epoch = 1
         self._died_reported = False
+        self._guardian_started = False
         self._stopped = False
         self.status = Status()
         """The guardian's, as last read."""
@@ -155,6 +156,7 @@ class Supervisor:
         fds = (memory.config, *(segment.fd for segment in segments), self._session.socket.fileno())
         guardian = Child("guardian", [str(core.guardian_path()), *map(str, fds)], fds=fds)
         self.guardian = guardian
+        self._guardian_started = True
         self._stack.callback(guardian.close)
         until = time.monotonic() + self.timeouts.guardian_ready_s
         while True:
@@ -220,7 +222,7 @@ class Supervisor:
                 return
 
     def _quit_guardian(self) -> None:
-        if not hasattr(self, "guardian"):
+        if not self._guardian_started:
             return
         self.request(Request.QUIT)
         until = time.monotonic() + self.timeouts.quit_s + 2e-9 * self._config.period_ns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import subprocess
@@ -14,8 +15,10 @@ import pytest
 
 from edgerl.runtime import wire
 from edgerl.runtime.enums import Event, Mode, Source
+from edgerl.runtime.layout import layout_of
 from edgerl.runtime.recording import read_recording
-from edgerl.runtime.run import RunOptions, run_load
+from edgerl.runtime.run import RunOptions, _configure, run_load
+from edgerl.runtime.segments import share
 from edgerl.runtime.wire import Header, StateFlag
 from tests import loop_parts
 from tests.core_build import compile_core
@@ -284,3 +287,22 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_nobody_can_resize_shared_memory_or_write_what_the_guardian_alone_writes() -> None:
+    load = constant()
+    config = _configure(load, layout_of(PENDULUM), RunOptions())
+    config.session = 1
+    with share(config) as memory:
+        memory.seal_against_new_writers()
+        segments = (memory.status, memory.observation, memory.ring, memory.requests, memory.action)
+        for fd in (memory.config, *(segment.fd for segment in segments)):
+            with pytest.raises(PermissionError):
+                os.ftruncate(fd, 1)
+            mmap.mmap(fd, 0, prot=mmap.PROT_READ).close()
+        for fd in (memory.config, memory.status.fd, memory.observation.fd, memory.ring.fd):
+            with pytest.raises(PermissionError):
+                mmap.mmap(fd, 0)
+            with pytest.raises(PermissionError):
+                os.pwrite(fd, b"x", 0)
+        mmap.mmap(memory.action.fd, 0).close()
