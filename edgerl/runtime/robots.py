@@ -167,7 +167,7 @@ class PlantProcess:
             left_s = until - time.monotonic()
             if left_s <= 0:
                 raise PortError(f"The plant for gym:{env_id} did not listen within {timeout_s:g} s.")
-            select.select(self.fds, [], [], left_s)
+            select.select([self._child.pidfd], [], [], min(left_s, 0.01))
         return self._listening.host, self._listening.port
 
 
