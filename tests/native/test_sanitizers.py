@@ -16,6 +16,7 @@ from tests.core_build import FLAGS, SOURCES, compile_c, compile_core
 ROOT = SOURCES.parents[1]
 STRESS = Path(__file__).parent / "stress_mailbox.c"
 SANITIZED = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+COMMIT = "i < envelope->count; i++) {\n        if (moved)"
 pytestmark = pytest.mark.slow
 
 
@@ -61,6 +62,15 @@ def test_the_cores_own_tests_run_clean_under_address_and_undefined_behaviour_san
 @pytest.mark.parametrize(
     ("file", "whole", "broken", "found"),
     [
+        (
+            "modes.c",
+            "mode < ERL_MODE_COUNT ? MODE_NAMES",
+            "mode <= ERL_MODE_COUNT ? MODE_NAMES",
+            "runtime error: index",
+        ),
+        ("modes.c", "event < ERL_EVENT_COUNT ? EVENT_NAMES", "event <= ERL_EVENT_COUNT ? EVENT_NAMES", "error: index"),
+        ("modes.c", "source < ERL_SOURCE_NAMES ?", "source <= ERL_SOURCE_NAMES ?", "runtime error: index"),
+        ("envelope.c", COMMIT, COMMIT.replace("<", "<="), "AddressSanitizer"),
         ("modes.c", "TABLE[mode][event];", "TABLE[mode][event + 15u];", "runtime error: index"),
         ("ring.c", "(head % config->ring_capacity)", "head", "heap-buffer-overflow"),
     ],
@@ -69,21 +79,22 @@ def test_the_sanitizers_would_notice(tmp_path, file, whole, broken, found):
     sources = with_defect(tmp_path, file, whole, broken)
     preload = runtime_of("libasan.so")
     folder = compile_core(tmp_path / "out", *SANITIZED, sources=sources, guardian=False)
-    done = run_sanitized(folder, "tests/unit/test_core_mailbox.py", preload=preload)
+    tests = [f"tests/unit/test_core_{name}.py" for name in ("modes", "mailbox", "envelope")]
+    done = run_sanitized(folder, *tests, preload=preload)
     assert done.returncode != 0
     assert found in done.stdout + done.stderr
 
 
-def stress(out: Path, sources: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+def stress(out: Path, sources: Path, *flags: str, seconds: int = 1) -> subprocess.CompletedProcess[str]:
     units = [str(path) for path in sources.glob("*.c") if path.name != "guardian.c"]
     compile_c(*FLAGS, "-O2", *flags, f"-I{sources}", str(STRESS), *units, "-o", str(out), "-lm", "-lpthread")
-    return subprocess.run([out, "3"], check=False, capture_output=True, text=True, timeout=120)
+    return subprocess.run([out, str(seconds)], check=False, capture_output=True, text=True, timeout=120)
 
 
 def test_mailboxes_status_and_ring_are_never_mixed_and_never_race(tmp_path):
     runtime_of("libtsan.so")
     for name, flags in {"threads": ["-g", "-fsanitize=thread"], "plain": []}.items():
-        done = stress(tmp_path / name, SOURCES, *flags)
+        done = stress(tmp_path / name, SOURCES, *flags, seconds=3)
         assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -125,7 +125,7 @@ def test_a_rejected_command_is_not_what_the_next_rate_counts_from():
 
 
 def test_rate_grows_with_the_time_since_the_last_write():
-    verdicts, _ = one(channel(-10, 10, rate=1.0), [0.0, 2.5, 2.5], times=[0, 2 * S, 5 * S], on_reject=Source.LAPSE)
+    verdicts, _ = one(channel(-10, 10, rate=1.0), [0.0, 4.5, 4.5], times=[0, 2 * S, 5 * S], on_reject=Source.LAPSE)
     assert verdicts[1] == Verdict.RATE | Verdict.REJECTED
     assert verdicts[2] == 0
 
@@ -226,13 +226,15 @@ def test_the_first_row_begins_an_episode_even_if_nobody_says_so():
     assert one(channel(-9, 9, rate=1.0), [8.0], starts=[False])[0] == [0]
 
 
-def test_a_saturated_float_never_rounds_outside():
-    third = float(np.float32(1 / 3))
-    limits = channel(-1, 1, rate=0.1, on=SATURATE)
-    _, written = one(limits, [third, 1.0, -1.0], times=[0, S // 7, 2 * (S // 7)])
-    assert third < written[1]
-    assert np.float64(written[1]) <= np.float64(np.float32(third)) + np.float64(np.float32(0.1)) * (S // 7) * 1e-9
-    assert np.float64(written[2]) >= np.float64(written[1]) - np.float64(np.float32(0.1)) * (S // 7) * 1e-9
+@pytest.mark.parametrize(
+    ("start", "wanted", "nearest"), [(0.0, 5.0, 0.1), (0.0, -5.0, -0.1), (-1.0, 5.0, -0.9), (1.0, -5.0, 0.9)]
+)
+def test_a_saturated_float_rounds_inside_where_the_nearest_one_is_outside(start, wanted, nearest):
+    _, written = one(channel(-10, 10, rate=1.0, on=SATURATE), [start, wanted], times=[0, S // 10])
+    closest = float(np.float32(nearest))
+    outside = closest > nearest if wanted > 0 else closest < nearest
+    assert outside
+    assert written[1] == (just_below(closest) if wanted > 0 else just_above(closest))
 
 
 def test_unbounded_channels_never_overflow_to_infinity():

@@ -113,6 +113,15 @@ def test_a_ladder_without_rungs_goes_straight_to_the_end():
     assert world.now_mode() == Mode.STOPPED
 
 
+def test_a_ladder_that_holds_longer_than_it_is_safe_keeps_both():
+    world = World(small_config(hold_ns=30 * MS, safe_ns=20 * MS))
+    world.arm()
+    world.request(Request.POLICY_DIED)
+    world.ticks(6)
+    sources = [Source(world.record(i).header.source) for i in range(2, 8)]
+    assert sources == [Source.HOLD] * 3 + [Source.SAFE] * 2 + [Source.LAPSE]
+
+
 def test_a_ladder_without_hold_begins_safe():
     world = World(small_config(hold_ns=0))
     world.arm()
@@ -329,3 +338,30 @@ def test_a_tick_that_wakes_after_its_deadline_still_posts_and_holds():
     assert record.header.post_ns != 0
     assert len(world.observations) == asked
     assert world.now == record.header.start_ns
+
+
+def test_a_long_window_forgets_what_has_left_it():
+    world = World(small_config(bucket_limit=100, bucket_window=100))
+    world.arm()
+    good, world.policy = world.policy, silent
+    world.ticks(98)
+    assert (world.now_mode(), world.read_status().bucket_level) == (Mode.ACTIVE, 98)
+    world.policy = good
+    levels = []
+    for _ in range(300):
+        world.ticks(1)
+        levels.append(world.read_status().bucket_level)
+    assert levels == [98, 98, *range(97, -1, -1), *[0] * 200]
+
+
+def test_the_longest_window_is_filled_by_its_last_tick_alone():
+    world = World(small_config(bucket_limit=1024, bucket_window=1024, ring_capacity=4))
+    world.arm()
+    world.policy = silent
+    world.ticks(1022)
+    assert (world.now_mode(), world.read_status().bucket_level) == (Mode.ACTIVE, 1022)
+    world.ticks(1)
+    assert (world.now_mode(), world.read_status().bucket_level) == (Mode.ACTIVE, 1023)
+    world.ticks(1)
+    assert (world.now_mode(), world.read_status().bucket_level) == (Mode.FALLBACK, 1024)
+    assert world.read_status().start_fault == 0

@@ -9,7 +9,7 @@ import pytest
 
 from edgerl.runtime import core, wire
 from edgerl.runtime.enums import Clock, Event, Mode, Request, Result, Source, StateFlag, Verdict
-from tests.core_world import BUDGET, EPOCH, MS, START, Answer, World, enter, silent
+from tests.core_world import BUDGET, EPOCH, MS, START, Answer, World, enter, silent, small_config
 
 LOCKSTEP = StateFlag.LOCKSTEP
 NOTHING = StateFlag(0)
