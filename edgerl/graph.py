@@ -12,7 +12,7 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, numpy_helper
 
 from edgerl.errors import DynamicShape, ModelError, UnsupportedModel
 
@@ -81,9 +81,11 @@ def parse_onnx(data: bytes, where: Path | str) -> ModelProto:
     proto = ModelProto()
     try:
         proto.ParseFromString(data)
-        _read_texts(proto)
+        readable = all(isinstance(text, str) for text in _texts(proto))
     except (DecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{where}: not an ONNX model. Expected a complete .onnx file; export it again.") from error
+    if not readable:
+        raise ModelError(f"{where}: a name in it is no text. Expected a complete .onnx file; export it again.")
     if not proto.graph.output:
         raise ModelError(f"{where}: holds no graph with an output. Expected a complete .onnx file; export it again.")
     for what, valid in _refusals(proto):
@@ -95,6 +97,8 @@ def parse_onnx(data: bytes, where: Path | str) -> ModelProto:
         reason = "a text in it is no UTF-8" if isinstance(error, UnicodeDecodeError) else str(error).strip()
         reason = reason.partition("\n")[0]
         raise ModelError(f"{where}: not a valid ONNX model ({reason}). Export it again.") from error
+    for tensor in (*proto.graph.initializer, *_node_tensors(proto.graph)):
+        _check_constant(tensor, where)
     return proto
 
 
@@ -154,23 +158,29 @@ def _refusals(proto: ModelProto) -> Iterator[tuple[str, str]]:
             )
 
 
-def _read_texts(proto: ModelProto) -> None:
-    """Read every text of a model once: protobuf finds out only then whether it is one."""
+def _check_constant(tensor: TensorProto, where: Path | str) -> None:
+    """Refuse a constant whose data are more or less than its shape; the checker lets some of them pass."""
+    try:
+        numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelError(
+            f"{where}: constant '{tensor.name}' does not hold what its shape {tuple(tensor.dims)} needs. Export it again."
+        ) from error
+
+
+def _texts(proto: ModelProto) -> Iterator[object]:
+    """Yield every text of a model that anybody reads; protobuf gives bytes, or raises, for what is no UTF-8."""
     graph = proto.graph
-    for named in (*graph.initializer, *graph.input, *graph.output, *graph.value_info):
-        _ = named.name
+    yield from (proto.producer_name, proto.domain, graph.name)
+    yield from (named.name for named in (*graph.initializer, *graph.input, *graph.output, *graph.value_info))
     for node in graph.node:
-        _ = (node.name, node.op_type, node.domain, *node.input, *node.output)
-        for attribute in node.attribute:
-            _ = attribute.name
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
     for entry in (*proto.metadata_props, *graph.metadata_props):
-        _ = (entry.key, entry.value)
-    for opset in proto.opset_import:
-        _ = opset.domain
+        yield from (entry.key, entry.value)
+    yield from (opset.domain for opset in proto.opset_import)
     for value in (*graph.input, *graph.output):
-        for axis in value.type.tensor_type.shape.dim:
-            _ = axis.dim_param
-    _ = (proto.producer_name, proto.domain, graph.name)
+        yield from (axis.dim_param for axis in value.type.tensor_type.shape.dim)
 
 
 def _node_tensors(graph: GraphProto) -> Iterator[TensorProto]:

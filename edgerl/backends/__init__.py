@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
-import numpy as np
 import numpy.typing as npt
 
 from edgerl.errors import EngineError, UnknownBackend, VerificationFailed
@@ -189,19 +188,6 @@ def check_runner(runner: Runner, spec: PolicySpec, where: str) -> None:
         for name, array in found.items():
             if not array.flags.c_contiguous or not array.flags.writeable:
                 raise EngineError(f"{where} made a runner whose array '{name}' is not contiguous and writeable.")
-
-
-def write_inputs(runner: Runner, record: npt.NDArray[np.uint8], spec: PolicySpec) -> None:
-    """Copy one packed observation record into a runner's inputs.
-
-    Args:
-        runner: Its inputs are overwritten.
-        record: ``spec.record_size`` bytes, each input at its offset in native byte order.
-        spec: Names the inputs and their offsets.
-    """
-    for item in spec.inputs:
-        view = runner.inputs[item.name].reshape(-1).view(np.uint8)
-        view[:] = record[item.offset : item.offset + item.nbytes]
 
 
 def _locations() -> dict[str, str]:

@@ -7,9 +7,11 @@ import re
 import numpy as np
 import onnx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from edgerl.errors import DynamicShape, MissingFacts, ModelError, UnsupportedModel
+from edgerl.errors import DynamicShape, EdgerlError, MissingFacts, ModelError, UnsupportedModel
 from edgerl.export import checkpoint_template, export_checkpoint, export_policy
 from edgerl.importers import describe_checkpoint, detect_trainer, read_checkpoint
 from edgerl.lowering import lower
@@ -250,3 +252,21 @@ def test_the_template_of_a_graph_asks_for_its_facts_and_works_once_filled_in(tmp
     toml.write_text(re.sub(r'# (kind|low|high|action) = ("\w+"|\[[^]]*\])', r"\1 = \2", text))
     export = export_checkpoint(path, spec=toml)
     assert export.model.spec.action.low == (-1.0, -1.0) and export.certificate.parity.status == "not_run"
+
+
+SEEDS = (linear().SerializeToString(), linear("batch", opset=13).SerializeToString())
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(SEEDS), st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=3))
+def test_a_damaged_foreign_graph_is_adopted_or_refused_with_one_of_our_errors(tmp_path, seed, changes):
+    data = bytearray(seed)
+    for position, value in changes:
+        data[position % len(data)] = value
+    (tmp_path / "theirs.onnx").write_bytes(data)
+    (tmp_path / "extra.toml").write_text(CONTINUOUS)
+    try:
+        describe_checkpoint(tmp_path / "theirs.onnx")
+        lower(read_checkpoint(tmp_path / "theirs.onnx", spec=tmp_path / "extra.toml"))
+    except EdgerlError:
+        assert bytes(data) != seed

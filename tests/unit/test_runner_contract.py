@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from edgerl.backends import backend_names, build, check_runner, find_backend, write_inputs
+from edgerl.backends import backend_names, build, check_runner, find_backend
 from edgerl.golden import verify_golden
 from edgerl.golden_rows import make_golden
 from edgerl.lowering import lower
@@ -183,16 +183,3 @@ def test_two_runners_of_one_engine_do_not_share_memory(case):
     expected = one.outputs["action"].copy()
     other.infer()
     np.testing.assert_array_equal(one.outputs["action"], expected)
-
-
-def test_a_packed_record_reaches_every_input(case):
-    model, runner, _ = case
-    fill(runner, 8)
-    expected = {name: array.copy() for name, array in runner.inputs.items()}
-    record = np.zeros(model.spec.record_size, np.uint8)
-    for item in model.spec.inputs:
-        record[item.offset : item.offset + item.nbytes] = expected[item.name].reshape(-1).view(np.uint8)
-    fill(runner, 9)
-    write_inputs(runner, record, model.spec)
-    for name, array in expected.items():
-        np.testing.assert_array_equal(runner.inputs[name], array)
