@@ -12,8 +12,8 @@ static const char *const FAULT_NAMES[ERL_CONFIG_FAULT_COUNT] = {
     "its magic, version or size is another edgerl's",
     "state_count, command_count, observation_bytes (a multiple of 64) or ring_capacity is out of range",
     "session is 0",
-    "a time is out of range: it needs 50 us <= period <= valid_for, 0 < budget <= period, lead and spin within a "
-    "period, grace below the budget, state_timeout above 0, and nothing above an hour",
+    ("a time is out of range: it needs 50 us <= period <= valid_for, 0 < budget <= period, lead and spin within a "
+     "period, grace below the budget, state_timeout above 0, and nothing above an hour"),
     "policy_divider is not 1 or action_delay is not 0, which this version does not run",
     "it needs 1 <= bucket_limit <= bucket_window <= 1024, and arm_ticks of at least 1",
     "on_reject is not hold, safe or lapse",
