@@ -16,7 +16,8 @@ uint64_t erl_clock_now(void) {
 
 void erl_clock_sleep_until(uint64_t time_ns, uint64_t spin_ns) {
     const uint64_t wake_ns = time_ns > spin_ns ? time_ns - spin_ns : 0;
-    const struct timespec wake = {.tv_sec = (time_t)(wake_ns / ERL_NS_PER_S), .tv_nsec = (long)(wake_ns % ERL_NS_PER_S)};
+    const struct timespec wake = {.tv_sec = (time_t)(wake_ns / ERL_NS_PER_S),
+                                  .tv_nsec = (long)(wake_ns % ERL_NS_PER_S)};
     if (erl_clock_now() < wake_ns) {
         /* Restarted after a signal: the target is absolute, so nothing drifts. */
         while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &wake, NULL) == EINTR) {

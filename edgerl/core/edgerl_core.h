@@ -172,7 +172,7 @@ typedef enum erl_config_fault {
     ERL_CONFIG_FAULT_COUNT = 13
 } erl_config_fault;
 
-/* ---- configuration: written once by the supervisor, sealed, copied by the guardian -------------------------------- */
+/* Configuration: written once by the supervisor, sealed, copied by the guardian. */
 
 typedef struct erl_state_channel {
     uint32_t offset; /* byte offset in the packed observation record */
@@ -222,7 +222,7 @@ typedef struct erl_config {
     erl_command_channel commands[ERL_MAX_COMMANDS];
 } erl_config;
 
-/* ---- requests: supervisor to guardian ------------------------------------------------------------------------------ */
+/* Requests: supervisor to guardian. */
 
 typedef struct erl_requests {
     uint32_t magic;
@@ -233,7 +233,7 @@ typedef struct erl_requests {
     uint32_t reserved[4];
 } erl_requests;
 
-/* ---- status: guardian to supervisor -------------------------------------------------------------------------------- */
+/* Status: guardian to supervisor. */
 
 typedef struct erl_status {
     uint32_t phase;       /* erl_phase */
@@ -282,10 +282,10 @@ typedef struct erl_status_block {
     _Atomic uint32_t sequence; /* odd while it is being written */
     uint32_t reserved;
     _Atomic uint64_t words[sizeof(erl_status) / 8];
-    _Atomic uint32_t violations[ERL_MAX_COMMANDS][8]; /* per channel and cause bit */
+    _Atomic uint32_t violations[ERL_MAX_COMMANDS][8]; /* per channel and cause bit; the last three stay 0 */
 } erl_status_block;
 
-/* ---- observation mailbox: guardian to policy ----------------------------------------------------------------------- */
+/* Observation mailbox: guardian to policy. */
 
 typedef struct erl_observation_header {
     uint64_t epoch;
@@ -306,7 +306,7 @@ typedef struct erl_observation_mailbox {
     _Atomic uint64_t record[ERL_MAX_OBSERVATION_BYTES / 8];
 } erl_observation_mailbox;
 
-/* ---- action mailbox: policy to guardian ---------------------------------------------------------------------------- */
+/* Action mailbox: policy to guardian. */
 
 typedef struct erl_action {
     uint64_t epoch;    /* echoed */
@@ -327,7 +327,7 @@ typedef struct erl_action_mailbox {
     _Atomic uint64_t words[sizeof(erl_action) / 8];
 } erl_action_mailbox;
 
-/* ---- ring of tick records: guardian to supervisor ------------------------------------------------------------------ */
+/* Ring of tick records: guardian to supervisor. */
 
 /* In the ring, float state[state_count], action[command_count] and command[command_count] follow the header, then
  * padding to a multiple of 8 bytes. */
@@ -371,13 +371,14 @@ typedef struct erl_ring {
     _Atomic uint64_t words[]; /* capacity * record_bytes / 8 */
 } erl_ring;
 
-/* ---- the world as the loop sees it: the real one is in port.c, tests bring their own ------------------------------- */
+/* The world as the loop sees it: the real one is in port.c, tests bring their own. */
 
 typedef struct erl_port {
     void *context;
     uint64_t (*now_ns)(void *context);
     void (*sleep_until)(void *context, uint64_t time_ns);
-    /* One datagram. Bytes read (larger than capacity: truncated), 0: none before the deadline (0: do not wait), < 0: -errno. */
+    /* One datagram: its size (above capacity: truncated); 0: none before the deadline (which is past: do not wait);
+     * < 0: -errno. */
     int32_t (*receive)(void *context, void *buffer, uint32_t capacity, uint64_t deadline_ns);
     /* 0, or -errno. Never waits. */
     int32_t (*send)(void *context, const void *bytes, uint32_t count);
@@ -389,7 +390,7 @@ typedef struct erl_segments {
     erl_status_block *status;
     const erl_requests *requests;
     erl_observation_mailbox *observation;
-    erl_action_mailbox *action; /* the guardian only reads it, but futexes of a process may need it writable */
+    const erl_action_mailbox *action;
     erl_ring *ring;
 } erl_segments;
 
@@ -400,7 +401,7 @@ typedef struct erl_transition {
 
 typedef struct erl_loop erl_loop;
 
-/* ---- functions ----------------------------------------------------------------------------------------------------- */
+/* Functions. */
 
 #define ERL_API __attribute__((visibility("default")))
 
@@ -442,7 +443,7 @@ ERL_API const char *erl_source_name(uint32_t source);
 
 /* The envelope on arrays. Row i holds `count` commands at times_ns[i]; episode_start[i] != 0 seeds it anew: with the
  * safe command written seed_ns before that row, or with nothing where seed_ns is 0. A rejected row writes what
- * on_reject says (LAPSE: NaN). verdicts and written are rows * count. ERL_BAD: channels that erl_config_check refuses. */
+ * on_reject says (LAPSE: NaN). verdicts and written are rows * count. ERL_BAD: what erl_config_check would refuse. */
 ERL_API uint32_t erl_envelope_replay(const erl_command_channel *channels, uint32_t count, uint32_t on_reject,
                                      uint64_t seed_ns, uint64_t rows, const float *commands, const uint64_t *times_ns,
                                      const uint8_t *episode_start, uint8_t *verdicts, float *written);

@@ -30,13 +30,17 @@ static void on_terminate(int signal_number) {
 }
 
 /* A terminal's Ctrl-C reaches the whole group: it is the supervisor's to turn into an orderly end. */
-static void set_up_signals(void) {
-    struct sigaction terminate = {.sa_handler = on_terminate};
+static void ignore_signals(void) {
     struct sigaction ignore = {.sa_handler = SIG_IGN};
-    sigaction(SIGTERM, &terminate, NULL);
     sigaction(SIGINT, &ignore, NULL);
     sigaction(SIGHUP, &ignore, NULL);
     sigaction(SIGPIPE, &ignore, NULL);
+}
+
+/* Until the loop has started, SIGTERM simply kills: nothing has been said to the robot yet. */
+static void end_on_terminate(void) {
+    struct sigaction terminate = {.sa_handler = on_terminate};
+    sigaction(SIGTERM, &terminate, NULL);
 }
 
 static int descriptor_of(const char *text) {
@@ -139,6 +143,7 @@ static uint32_t start(char **arguments, erl_segments *segments) {
     if (fault != ERL_CONFIG_OK) {
         return fault;
     }
+    end_on_terminate();
     return set_up_realtime(segments) ? ERL_CONFIG_OK : ERL_START_REALTIME;
 }
 
@@ -147,7 +152,7 @@ int main(int count, char **arguments) {
         fputs("edgerl-guardian is started by `edgerl run`, with seven inherited descriptors.\n", stderr);
         return EXIT_FAILURE;
     }
-    set_up_signals();
+    ignore_signals();
     erl_segments segments = {0};
     segments.status = map(arguments[STATUS], sizeof(erl_status_block), ERL_STATUS_MAGIC, PROT_READ | PROT_WRITE);
     if (segments.status == NULL) {

@@ -16,11 +16,11 @@
 
 #define ERL_NS_PER_S UINT64_C(1000000000)
 
-/* ---- clock.c ---- */
+/* clock.c */
 uint64_t erl_clock_now(void);
 void erl_clock_sleep_until(uint64_t time_ns, uint64_t spin_ns);
 
-/* ---- mailbox.c ---- */
+/* mailbox.c */
 #define ERL_MAX_READS 64u /* torn copies in a row before a reader gives up */
 #define ERL_WORDS(type) (sizeof(type) / 8u)
 void erl_words_store(_Atomic uint64_t *to, const void *from, size_t words);
@@ -32,18 +32,18 @@ uint32_t erl_read_once(const _Atomic uint32_t *sequence, uint32_t *at, void *to,
 void erl_observation_post(erl_observation_mailbox *mailbox, const erl_observation_header *header, const void *record);
 uint32_t erl_action_take(const erl_action_mailbox *mailbox, uint32_t *seen, erl_action *out);
 
-/* ---- futex.c ---- */
+/* futex.c */
 uint32_t erl_futex_wait(const _Atomic uint32_t *word, uint32_t seen, uint64_t deadline_ns);
 void erl_futex_wake(_Atomic uint32_t *word);
 
-/* ---- ring.c ---- */
+/* ring.c */
 uint32_t erl_record_bytes(const erl_config *config);
 void erl_ring_append(erl_ring *ring, const erl_config *config, const void *record);
 
-/* ---- status.c ---- */
+/* status.c */
 void erl_status_publish(erl_status_block *block, const erl_status *status);
 
-/* ---- envelope.c ---- */
+/* envelope.c */
 typedef struct erl_envelope {
     const erl_command_channel *channels;
     uint32_t count;
@@ -62,7 +62,7 @@ uint8_t erl_envelope_check(const erl_envelope *envelope, bool never_reject, cons
                            uint8_t *verdicts);
 void erl_envelope_commit(erl_envelope *envelope, const float *written);
 
-/* ---- bucket.c ---- */
+/* bucket.c */
 typedef struct erl_bucket {
     uint32_t limit;
     uint32_t window;
@@ -75,16 +75,16 @@ void erl_bucket_start(erl_bucket *bucket, uint32_t limit, uint32_t window);
 void erl_bucket_push(erl_bucket *bucket, bool degraded);
 bool erl_bucket_full(const erl_bucket *bucket);
 
-/* ---- modes.c ---- */
+/* modes.c */
 erl_transition erl_modes_cell(uint32_t mode, uint32_t event);
 uint32_t erl_modes_governing(uint32_t events);
 uint32_t erl_modes_resolve(uint32_t source, uint32_t on_reject, bool has_last, uint64_t ladder_ns, uint64_t hold_ns,
                            uint64_t safe_ns);
 
-/* ---- assembler.c ---- */
+/* assembler.c */
 bool erl_assemble(const erl_config *config, const float *state, uint8_t *record);
 
-/* ---- wire.c ---- */
+/* wire.c */
 #define ERL_KIND_STATE 4u
 #define ERL_KIND_COMMAND 5u
 #define ERL_KIND_BYE 6u
@@ -115,7 +115,7 @@ uint32_t erl_crc32(const void *bytes, size_t count);
 uint32_t erl_wire_parse(const uint8_t *bytes, size_t size, uint64_t session, uint32_t state_count, erl_state *out);
 uint32_t erl_wire_command(const erl_command *command, uint8_t *out);
 
-/* ---- port.c ---- */
+/* port.c */
 typedef struct erl_udp {
     int descriptor;
     uint64_t spin_ns;
@@ -123,13 +123,13 @@ typedef struct erl_udp {
 
 erl_port erl_udp_port(erl_udp *udp);
 
-/* ---- realtime.c ---- */
+/* realtime.c */
 int erl_realtime_priority(int priority);
 int erl_realtime_affinity(int cpu);
 int erl_realtime_lock_process(void);
 int erl_realtime_lock_segment(const void *start, size_t bytes);
 
-/* ---- loop.c ---- */
+/* loop.c */
 typedef struct erl_requests_seen {
     uint32_t counters[ERL_REQUEST_COUNT];
     bool supervisor_lost;
@@ -154,7 +154,7 @@ struct erl_loop {
     uint64_t command_sequence;
     uint32_t arm_left; /* ticks until a wanted ARM is given up; 0: none is wanted */
     uint32_t action_seen;
-    uint32_t drained;  /* datagrams read in this tick */
+    uint32_t drained;     /* datagrams read in this tick */
     uint64_t deadline_ns; /* of this tick's action, CLOCK_MONOTONIC */
     volatile sig_atomic_t terminate; /* set by the guardian's SIGTERM */
     bool timed_out;
@@ -176,14 +176,14 @@ struct erl_loop {
 void erl_loop_terminate(erl_loop *loop);
 void erl_loop_enter(erl_loop *loop, uint32_t next, uint32_t event);
 
-/* ---- sense.c: waits for this tick's time and takes the newest state ---- */
+/* sense.c: waits for this tick's time and takes the newest state */
 uint32_t erl_loop_sense(erl_loop *loop); /* event bits */
 
-/* ---- requests.c ---- */
-uint32_t erl_loop_poll_requests(erl_loop *loop);     /* event bits */
+/* requests.c */
+uint32_t erl_loop_poll_requests(erl_loop *loop);    /* event bits */
 bool erl_loop_request_urgent(const erl_loop *loop); /* one that cannot wait for a state */
 
-/* ---- ask.c: observation to policy, action back, envelope ---- */
+/* ask.c: observation to policy, action back, envelope */
 uint32_t erl_loop_ask(erl_loop *loop, uint32_t events); /* event bits, with those of the asking */
 
 #endif

@@ -27,7 +27,8 @@ static bool readable_before(int descriptor, uint64_t deadline_ns) {
         return false;
     }
     const uint64_t left_ns = deadline_ns - now_ns;
-    const struct timespec left = {.tv_sec = (time_t)(left_ns / ERL_NS_PER_S), .tv_nsec = (long)(left_ns % ERL_NS_PER_S)};
+    const struct timespec left = {.tv_sec = (time_t)(left_ns / ERL_NS_PER_S),
+                                  .tv_nsec = (long)(left_ns % ERL_NS_PER_S)};
     struct pollfd poll_for = {.fd = descriptor, .events = POLLIN};
     return ppoll(&poll_for, 1, &left, NULL) > 0;
 }

@@ -131,9 +131,6 @@ def test_readiness_names_an_epoch():
     assert core.ready_epoch(ctypes.addressof(mailbox)) == 12
 
 
-# ---- ring
-
-
 def read(world: World, index: int, size: int | None = None) -> Result:
     record_bytes = structs.Ring.from_buffer(world.ring).record_bytes
     raw = ctypes.create_string_buffer(record_bytes)
@@ -161,9 +158,6 @@ def test_the_rings_size_follows_the_channels():
     config = small_config(state_count=1, command_count=1, ring_capacity=3)
     record = ctypes.sizeof(structs.TickHeader) + 4 * 3
     assert core.ring_bytes(config) == ctypes.sizeof(structs.Ring) + 3 * ((record + 7) // 8 * 8)
-
-
-# ---- status
 
 
 def test_a_status_that_is_never_finished_is_none():
