@@ -1,23 +1,22 @@
 """Makes golden sets: the trainer's own rows where there are some, then generated ones that reach the limits.
 
-What the limits are is read from the graph: a leading Sub, Div and Clip is a normalizer, an Equal is a one-hot encoding.
+What the limits are is read from the graph (:mod:`edgerl.reach`).
 Every channel of a float input is put below, at, between, at and above its limits in each ten rows; images are black,
 white and noise; choices take turns. The same model, truth and seed give the same set.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import NodeProto, numpy_helper
 
 from edgerl.golden import GoldenSet
 from edgerl.model import PolicyModel
 from edgerl.oracle import run_oracle
 from edgerl.parity import choice_margins, tolerances
+from edgerl.reach import Reach, reach_of
 from edgerl.spec import Input
 from edgerl.truth import Truth
 
@@ -33,20 +32,6 @@ UNCLIPPED = (-5.0, 5.0)
 _BEYOND = 1.2
 
 AnyArray = npt.NDArray[Any]
-Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Reach:
-    """Where the values of an input lie, as its graph tells."""
-
-    centre: Floats
-    """Shape of the input."""
-    spread: Floats
-    clip: tuple[float, float] | None
-    """Limits of ``(x - centre) / spread``; None where the graph has none."""
-    choices: int | None
-    """Smallest number of choices among the elements, where they are integers to be told apart."""
 
 
 def make_golden(model: PolicyModel, truth: Truth | None = None, *, rows: int = 256, seed: int = 0) -> GoldenSet:
@@ -82,38 +67,6 @@ def make_golden(model: PolicyModel, truth: Truth | None = None, *, rows: int = 2
     return GoldenSet(
         model.digest, inputs, starts, run.action, limits, decided, expected_trainer, trainer_rows, run.state
     )
-
-
-def reach_of(model: PolicyModel, item: Input) -> Reach:
-    """Return where the values of an input lie, read from the nodes that follow it without a branch."""
-    proto = model.proto()
-    constants = {tensor.name: tensor for tensor in proto.graph.initializer}
-    centre, spread = np.zeros(item.shape), np.ones(item.shape)
-    axes = list(range(len(item.shape)))
-    clip: tuple[float, float] | None = None
-    choices: int | None = None
-    name = item.name
-    while True:
-        users = [node for node in proto.graph.node if name in node.input]
-        if len(users) != 1 or users[0].op_type not in _FOLLOWED or (users[0].op_type == "Sub" and clip):
-            return Reach(centre, spread, clip, choices)
-        node = users[0]
-        values = [numpy_helper.to_array(constants[one]) for one in node.input if one in constants]
-        if node.op_type in ("Sub", "Div") and not _fits(values, axes, item):
-            return Reach(centre, spread, clip, choices)
-        if node.op_type == "Transpose":
-            axes = [axes[axis - 1] for axis in _attribute(node, "perm")[1:]]
-        elif node.op_type == "Sub":
-            centre = centre + _as_input(values[0], axes, item) * spread
-        elif node.op_type == "Div":
-            spread = spread * _as_input(values[0], axes, item)
-        elif node.op_type == "Clip" and len(values) == 2:
-            clip = (float(values[0]), float(values[1]))
-        elif node.op_type == "Equal" and values:
-            counts = values[0].reshape(-1)
-            choices = int(np.min(np.append(counts[:-1][np.diff(counts) <= 0], counts[-1]))) + 1
-            return Reach(centre, spread, clip, choices)
-        name = node.output[0]
 
 
 def _recorded(truth: Truth | None, most: int) -> tuple[int, int]:
@@ -160,7 +113,8 @@ def _floats(
     for term in item.terms:
         if term.clip is not None:
             values[:, term.start : term.stop] = np.clip(values[:, term.start : term.stop], *term.clip)
-    return values.reshape(rows, *item.shape).astype(np.float32)
+    most = float(np.finfo(np.float32).max)
+    return np.clip(values, -most, most).reshape(rows, *item.shape).astype(np.float32)
 
 
 def _integers(reach: Reach, item: Input, rows: int, rng: np.random.Generator) -> AnyArray:
@@ -172,33 +126,3 @@ def _integers(reach: Reach, item: Input, rows: int, rng: np.random.Generator) ->
     values = rng.integers(0, most + 1, (rows, *item.shape))
     values[:1], values[1:2] = 0, most
     return values.astype(item.dtype)
-
-
-_FOLLOWED = frozenset({"Identity", "Cast", "Transpose", "Sub", "Div", "Clip", "Flatten", "Reshape", "Gather", "Equal"})
-
-
-def _fits(values: list[AnyArray], axes: list[int], item: Input) -> bool:
-    """Tell whether a node has one constant, and one that acts on the input element by element."""
-    if len(values) != 1 or values[0].size in (1, item.size):
-        return len(values) == 1
-    shape = [item.shape[axis] for axis in axes]
-    try:
-        return np.broadcast_shapes(values[0].shape[-len(shape) :], shape) == tuple(shape)
-    except ValueError:
-        return False
-
-
-def _as_input(values: AnyArray, axes: list[int], item: Input) -> Floats:
-    """Return constants of a node in the shape of the input that reaches it with its axes in another order."""
-    wide = values.astype(np.float64)
-    wide = wide.reshape(wide.shape[-len(axes) :])  # without the batch axis
-    if wide.size == 1:
-        return np.full(item.shape, wide.reshape(()))
-    shape = [item.shape[axis] for axis in axes]
-    if wide.size == item.size:
-        wide = wide.reshape(shape)
-    return np.array(np.transpose(np.broadcast_to(wide, shape), np.argsort(axes)))
-
-
-def _attribute(node: NodeProto, name: str) -> list[int]:
-    return next(list(item.ints) for item in node.attribute if item.name == name)

@@ -164,7 +164,8 @@ def _check_constant(tensor: TensorProto, where: Path | str) -> None:
         numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError) as error:
         raise ModelError(
-            f"{where}: constant '{tensor.name}' does not hold what its shape {tuple(tensor.dims)} needs. Export it again."
+            f"{where}: constant '{tensor.name}' does not hold what its shape {tuple(tensor.dims)} needs. "
+            "Expected a complete .onnx file; export it again."
         ) from error
 
 

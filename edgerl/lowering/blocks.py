@@ -60,7 +60,7 @@ def _normalize(builder: GraphBuilder, block: Normalize, x: Tensor) -> Tensor:
     if np.any(np.abs(rest) > MEAN_ERROR * divisor):
         x = builder.emit("Sub", [x, builder.constant("mean_rest", rest)], x.shape)
     x = builder.emit("Div", [x, builder.constant("divisor", divisor)], x.shape)
-    if block.clip is None:
+    if block.clip is None or not np.any(np.isfinite(block.clip)):
         return x
     low, high = (builder.constant(name, value) for name, value in zip(("low", "high"), block.clip, strict=True))
     return builder.emit("Clip", [x, low, high], x.shape)

@@ -14,6 +14,7 @@ from onnx import numpy_helper
 
 from edgerl.backends.onnxruntime import OnnxRuntimeRunner
 from edgerl.errors import ModelError
+from edgerl.golden_rows import make_golden
 from edgerl.lowering import lower
 from edgerl.oracle import run_oracle
 from edgerl.policy import (
@@ -185,6 +186,13 @@ def test_float64_observations_lose_only_what_float32_cannot_hold():
     expected = (wide - mean) / deviation
     found = run(policy, observation=wide.astype(np.float32))
     assert np.abs(found - expected).max() <= np.spacing(np.float32(1002.0)) / 2 / 0.5 * 1.001
+
+
+def test_a_clip_at_infinity_is_no_clip():
+    block = Normalize(np.ones(2), np.ones(2), 0.0, True, (-np.inf, np.inf))
+    policy = vector_policy([], box_head(2, clip=False), 2, [block])
+    assert operators(policy) == ["Sub", "Div", "Identity", "Identity"]
+    assert make_golden(lower(policy), rows=16).rows == 16
 
 
 def test_statistics_that_cannot_be_divided_by_are_refused():
