@@ -12,20 +12,23 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper
 
 from edgerl.backends import Engine, Runner
 from edgerl.backends.onnxruntime import FILE_NAME, OnnxRuntimeRunner
 from edgerl.envelope import Degrade, Envelope, Ladder, default_envelope
+from edgerl.errors import PlatformError
 from edgerl.golden import GoldenSet, save_golden_bytes
 from edgerl.hil.port import RobotPort
-from edgerl.runtime import wire
+from edgerl.runtime import core, wire
 from edgerl.runtime.enums import Mode
 from edgerl.runtime.layout import layout_of
 from edgerl.runtime.run import Load
 from edgerl.runtime.supervisor import Timeouts
 from edgerl.runtime.wire import StateFlag
 from edgerl.spec import Action, Input, PolicySpec, Provenance, Robot, StateTensor, opaque_term
+from tests.core_build import compile_core
 
 MS = 1_000_000
 
@@ -165,6 +168,14 @@ def quick_envelope(spec: PolicySpec, **changes: object) -> Envelope:
         "degrade": Degrade(misses=3, of_ticks=20),
     }
     return replace(default_envelope(spec), **{**quick, **changes})  # type: ignore[arg-type]
+
+
+def core_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the installed core; from a source tree that was never installed, of one compiled now."""
+    try:
+        return core.core_dir()
+    except PlatformError:
+        return compile_core(tmp_path_factory.mktemp("core"), "-O1")
 
 
 def impatient() -> Timeouts:

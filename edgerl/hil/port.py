@@ -32,7 +32,6 @@ class Owner:
 
     address: Address
     session: int
-    valid_for_ns: int
     period_ns: int
 
 
@@ -177,7 +176,7 @@ class RobotPort:
             self._send(wire.Welcome(header, layout.sha256(), hello.period_ns, 0, self._flags), sender)
 
     def _adopt(self, hello: wire.Hello, sender: Address) -> None:
-        self.owner = Owner(sender, hello.header.session, hello.valid_for_ns, hello.period_ns)
+        self.owner = Owner(sender, hello.header.session, hello.period_ns)
         self.left = None
         self._stamps.clear()
         self._sent.clear()

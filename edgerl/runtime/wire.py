@@ -231,13 +231,6 @@ def decode(data: bytes) -> Message:
     return _DECODERS[kind](Header(session, sequence, stamp_ns), data)
 
 
-def peek_version(data: bytes) -> int | None:
-    """Return the version that a datagram says, or None where it is none of ours: tells an old peer from noise."""
-    if len(data) < _HEADER.size or not data.startswith(MAGIC):
-        return None
-    return int.from_bytes(data[4:6], "little")
-
-
 def _body(message: Message) -> tuple[Kind, bytes]:
     try:
         return _ENCODERS[type(message)](message)

@@ -19,7 +19,6 @@ from edgerl.runtime.robots import PlantProcess, PlantSettings
 from edgerl.runtime.run import Load, RunOptions, run_load
 from edgerl.runtime.session import Terms, open_session
 from tests import loop_parts
-from tests.core_build import compile_core
 from tests.loop_parts import MS
 
 PENDULUM = loop_parts.spec_of(50 * MS)
@@ -30,7 +29,7 @@ LOCKSTEP = RunOptions(realtime_s=0.0)
 @pytest.fixture(scope="module", autouse=True)
 def core(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EDGERL_CORE_DIR", str(compile_core(tmp_path_factory.mktemp("core"), "-O2")))
+        patch.setenv("EDGERL_CORE_DIR", str(loop_parts.core_folder(tmp_path_factory)))
         yield
 
 
