@@ -17,12 +17,11 @@ from edgerl.hil.grid import Clock, Grid, MonotonicClock
 from edgerl.hil.port import Address, RobotPort
 from edgerl.hil.spaces import ActionChannels, ObservationChannels
 from edgerl.runtime import wire
+from edgerl.runtime.enums import Mode
 from edgerl.runtime.layout import Layout
 from edgerl.runtime.plant_lines import EpisodeResult, PlantEnd, PlantLine, Span
 from edgerl.runtime.wire import StateFlag
 
-MODE_ACTIVE = 2
-"""As COMMAND says it, see docs/robot-port.md."""
 PATIENCE_NS = 1_000_000_000
 """Lockstep goes on without an answer after this."""
 FAREWELL_NS = 2_000_000_000
@@ -173,7 +172,7 @@ class Plant:
             if exchange is None:
                 return None
             command = exchange.command
-            if exchange.answered and command is not None and command.mode == MODE_ACTIVE:
+            if exchange.answered and command is not None and command.mode == Mode.ACTIVE:
                 return exchange
             if self._realtime_left < 1:
                 self._grid.wait()  # lockstep has no pace of its own, and standing still is no race
