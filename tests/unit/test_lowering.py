@@ -29,6 +29,7 @@ from edgerl.policy import (
     Network,
     Normalize,
     OneHot,
+    OpaqueGraph,
     Policy,
     Transpose,
 )
@@ -382,6 +383,49 @@ def test_a_spec_that_contradicts_its_network_is_refused():
         lower(Policy(spec_of([box("observation", 3)], box_head(2)), Network({}, (block,), box_head(2))))
     with pytest.raises(ModelError, match="No recurrent block uses"):
         lower(Policy(spec_of([box("observation", 2)], box_head(2), states_of(block)), Network({}, (), box_head(2))))
+    with pytest.raises(ModelError, match=r"An encoder is for 'observation\.x'"):
+        lower(Policy(policy.spec, Network({"observation.x": ()}, policy.network.trunk, policy.network.head)))
+    with pytest.raises(ModelError, match="The head chooses among"):
+        wrong = replace(choice_head(3), choices=(4,))
+        lower(Policy(spec_of([box("observation", 4)], wrong), Network({}, (), wrong)))
+    with pytest.raises(ModelError, match=r"action\.raw belongs to the continuous kind"):
+        lower(vector_policy([], choice_head(3), 3, raw=True))
+
+
+def test_inputs_that_nobody_joins_or_that_cannot_be_joined_are_refused():
+    head = box_head(2)
+    two = spec_of([box("observation.a", 1), box("observation.b", 1)], head)
+    names = ("observation.a", "observation.b")
     with pytest.raises(ModelError, match="needs Concat"):
-        two = [box("observation.a", 1), box("observation.b", 1)]
-        lower(Policy(spec_of(two, box_head(2)), Network({}, (), box_head(2))))
+        lower(Policy(two, Network({}, (), head)))
+    with pytest.raises(ModelError, match=r"Concat joins observation\.a; the spec's inputs are"):
+        lower(Policy(two, Network({}, (Concat(names[:1]),), head)))
+    image = spec_of([box("observation.a", 1, 1, 1), box("observation.b", 1)], head)
+    with pytest.raises(ModelError, match="expected it flat"):
+        lower(Policy(image, Network({}, (Concat(names),), head)))
+    with pytest.raises(ModelError, match="Concat cannot stand here"):
+        lower(vector_policy([Activation("relu"), Concat(("observation",))], box_head(2), 2))
+
+
+def test_blocks_of_images_that_do_not_fit_are_refused():
+    random, head = rng(), box_head(2)
+    conv = Conv(weights(random, 4, 3, 9, 9), None, (1, 1), (0, 0), (1, 1), 1)
+    cases = [
+        (conv, "does not fit into an image"),
+        (replace(conv, weight=weights(random, 4, 2, 3, 3)), "gets the shape"),
+        (Transpose((0, 1)), "Transpose of the axes"),
+        (OneHot((3,)), "One-hot of 1 elements gets 75"),
+        (BatchNorm(weights(random, 4), np.ones(4, np.float32), 1e-3, None, None), "batch norm over 4"),
+        (Activation("sine"), "Activation 'sine' is not known. Known: celu"),
+    ]
+    for block, message in cases:
+        with pytest.raises(ModelError, match=message):
+            lower(Policy(spec_of([box("observation", 3, 5, 5)], head), Network({"observation": (block,)}, (), head)))
+
+
+def test_our_own_export_can_be_completed_later():
+    model = lower(mlp())
+    later = replace(model.spec, period_ns=20_000_000)
+    completed = lower(Policy(later, OpaqueGraph(model.onnx)))
+    assert completed.spec == later and completed.digest != model.digest
+    assert completed.proto().graph == model.proto().graph
