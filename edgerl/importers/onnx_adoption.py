@@ -172,6 +172,8 @@ def _input_names(values: list[ValueInfoProto]) -> dict[str, ValueInfoProto]:
     if len(values) == 1:
         return {"observation": values[0]}
     keys = [value.name.removeprefix("observation.").removeprefix("obs.").replace("/", "_") for value in values]
+    if len(set(keys)) < len(keys):  # obs.arm beside observation.arm
+        keys = [value.name for value in values]
     return {f"observation.{key}": value for key, value in zip(keys, values, strict=True)}
 
 

@@ -194,6 +194,13 @@ def test_several_inputs_become_named_observations_with_their_dtypes(adopt):
     assert act(policy, observation_image=image, observation_phase=phase).tolist() == [[0, 1, 2, 3, 7]]
 
 
+def test_inputs_whose_short_names_are_the_same_keep_their_own(adopt):
+    nodes = [helper.make_node("Concat", ["obs.a", "observation.a"], ["actions"], axis=1)]
+    inputs = [("obs.a", TensorProto.FLOAT, [1, 1]), ("observation.a", TensorProto.FLOAT, [1, 1])]
+    policy = adopt(graph(nodes, inputs, [("actions", TensorProto.FLOAT, [1, 2])]))
+    assert [item.name for item in policy.spec.inputs] == ["observation.obs.a", "observation.observation.a"]
+
+
 def passing(op, dtype, shape, **attributes):
     """A graph of one operator, from ``obs`` to ``a``."""
     nodes = [helper.make_node(op, ["obs"], ["a"], **attributes)]
