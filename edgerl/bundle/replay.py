@@ -14,16 +14,19 @@ from edgerl.envelope import Envelope
 from edgerl.envelope_core import ON_REJECT, core_channels
 from edgerl.errors import EnvelopeRejectsPolicy
 from edgerl.golden import GoldenSet
+from edgerl.runtime.command_map import CommandMap
 from edgerl.runtime.core import replay_envelope
 from edgerl.runtime.enums import Verdict
+from edgerl.spec import Action
 
 
-def replay_golden(envelope: Envelope, golden: GoldenSet, period_ns: int) -> str:
+def replay_golden(envelope: Envelope, golden: GoldenSet, action: Action, period_ns: int) -> str:
     """Return the evidence that the envelope neither rejects nor saturates any of the golden actions.
 
     Args:
         envelope: Limits, and what a reject writes.
-        golden: Its ``expected_float32`` are in the order and unit of the spec's action.
+        golden: Its ``expected_float32`` are the policy's actions.
+        action: Of the same spec; it turns them into commands.
         period_ns: Time between the rows of a rollout in [ns].
 
     Raises:
@@ -31,7 +34,8 @@ def replay_golden(envelope: Envelope, golden: GoldenSet, period_ns: int) -> str:
         EnvelopeError: The actions have another number of channels than the envelope.
         PlatformError: The guardian's code is not here; it needs Linux.
     """
-    commands = np.ascontiguousarray(golden.expected_float32, dtype=np.float32)
+    commands = np.array(golden.expected_float32, dtype=np.float32, order="C")
+    CommandMap(action).apply(commands)
     alone = ~_follows(golden)
     times_ns = np.arange(1, golden.rows + 1, dtype=np.uint64) * np.uint64(period_ns)
     replay = replay_envelope(

@@ -155,7 +155,10 @@ def _checks(bundle: Bundle) -> Iterator[Check]:
     yield _checked("spec", lambda: _check_spec(bundle))
     yield _checked("golden", lambda: "; ".join(_run_engines(bundle)))
     yield _parity(bundle)
-    yield _checked("envelope", lambda: replay_golden(manifest.envelope, golden_of(bundle), manifest.period_ns))
+    yield _checked(
+        "envelope",
+        lambda: replay_golden(manifest.envelope, golden_of(bundle), manifest.spec.action, manifest.period_ns),
+    )
     for name in ("signature", "target_device"):
         claim = manifest.claim(name)
         yield Check(name, claim.status if claim.status != "passed" else "not_run", claim.evidence)

@@ -25,8 +25,8 @@ static void post(erl_loop *loop, bool reset) {
         .flags = reset ? ERL_OBSERVATION_RESET : 0u,
         .bytes = loop->config.observation_bytes,
     };
+    loop->tick.post_ns = now(loop); /* before the policy is woken: it may answer before this process runs again */
     erl_observation_post(loop->segments.observation, &header, loop->observation);
-    loop->tick.post_ns = now(loop);
 }
 
 static bool answers(const erl_loop *loop) {

@@ -76,8 +76,8 @@ def core_dir() -> Path:
             return candidate
     if not sys.platform.startswith("linux"):
         raise PlatformError(
-            f"The control loop needs Linux; this is {sys.platform}. Export, inspect and pack work here; "
-            "copy the bundle to a Linux machine and run it there."
+            f"The control loop needs Linux; this is {sys.platform}. Export and inspect work here; "
+            "pack and run on a Linux machine."
         )
     raise PlatformError(
         f"{LIBRARY_NAME} is not in {', '.join(map(str, candidates))}. It is built when edgerl is installed on Linux "

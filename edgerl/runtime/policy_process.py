@@ -26,6 +26,7 @@ from edgerl.backends import Runner, check_runner, find_backend
 from edgerl.errors import EdgerlError, PolicyProcessError
 from edgerl.golden import read_golden, verify_golden
 from edgerl.runtime import core
+from edgerl.runtime.command_map import CommandMap
 from edgerl.runtime.enums import ObservationFlag, Result
 from edgerl.runtime.job import Job, unpack_job
 from edgerl.runtime.processes import die_with_parent
@@ -102,7 +103,7 @@ def serve(runner: Runner, spec: PolicySpec, mailboxes: Mailboxes) -> NoReturn:
     """
     inputs = [_copy_of(runner, mailboxes.record, item.name, item.offset, item.nbytes) for item in spec.inputs]
     answer = runner.outputs["action"].reshape(-1)
-    scale, offset = _affine(spec.action.scale), _affine(spec.action.offset)
+    to_command = CommandMap(spec.action).apply
     values, header = mailboxes.values, mailboxes.header
     # The raw functions, not core's wrappers: no enum and no address is made anew in a tick.
     wait, post, clock = core.library().erl_observation_wait, core.library().erl_action_post, time.monotonic_ns
@@ -130,10 +131,7 @@ def serve(runner: Runner, spec: PolicySpec, mailboxes: Mailboxes) -> NoReturn:
         infer()
         infer_ns = clock() - begin_ns
         copy(values, answer, casting="unsafe")  # discrete actions are int32, exact in float32
-        if scale is not None:
-            np.multiply(values, scale, out=values)
-        if offset is not None:
-            np.add(values, offset, out=values)
+        to_command(values)
         post(action, header.epoch, header.sequence, infer_ns, address, count)
 
 
@@ -146,10 +144,6 @@ def _copy_of(
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Return views of one input and of its bytes in the record."""
     return runner.inputs[name].reshape(-1).view(np.uint8), record[offset : offset + nbytes]
-
-
-def _affine(numbers: tuple[float, ...] | None) -> npt.NDArray[np.float32] | None:
-    return None if numbers is None else np.asarray(numbers, np.float32)
 
 
 def _be_realtime(arguments: Arguments) -> None:
