@@ -3,6 +3,7 @@
 #   make demo        a trained policy, exported, packed and driving a simulated robot in closed loop
 #   make test        lint, types and the fast tests
 #   make test-slow   fuzzing at length, sanitizers, mutation of the safety code, emulation, browser
+#   make torch       add torch, which only edgerl.export_module needs; its tests skip without it
 #   make format      put the code into the form that `make test` asks for
 #   make clean       remove .venv and what was built
 
@@ -16,11 +17,11 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard edgerl/core/
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow lint format clean help
+.PHONY: demo test test-slow torch lint format clean help
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '3,8s/^#  *//p' Makefile
+	@sed -n '3,9s/^#  *//p' Makefile
 
 demo: $(INSTALLED)
 	$(BIN)/edgerl demo
@@ -30,6 +31,9 @@ test: $(INSTALLED) lint
 
 test-slow: $(INSTALLED)
 	$(PYTEST) -m slow $(TEST_OPTIONS)
+
+torch: $(INSTALLED)
+	$(BIN)/pip install --quiet "$$(grep '^torch==' constraints.txt)"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
