@@ -175,7 +175,7 @@ def export_module(module: torch.nn.Module, spec: PolicySpec, *, golden_rows: int
         ModelError: Its answers do not fit the spec.
         ParityFailed: The model does not act as the module.
     """
-    from edgerl.importers.module import module_truth, read_module  # noqa: PLC0415  needs torch
+    from edgerl.importers.torch_module import module_truth, read_module  # noqa: PLC0415  needs torch
 
     model = lower(read_module(module, spec))
     golden = make_golden(model, rows=golden_rows, seed=seed)

@@ -15,10 +15,10 @@ from edgerl.errors import UnknownTrainer, UnreadableFile
 from edgerl.importers import onnx_file, sb3
 from edgerl.importers.description import BlockDescription, CheckpointDescription
 from edgerl.importers.options import ImageLayout, ImportOptions
-from edgerl.importers.torch_zip import is_legacy_torch
-from edgerl.limits import Limits
 from edgerl.policy import Policy
-from edgerl.zip_reader import ZipReader, is_zip, read_file
+from edgerl.untrusted.limits import Limits
+from edgerl.untrusted.torch_zip import is_legacy_torch
+from edgerl.untrusted.zip_reader import ZipReader, is_zip, read_file
 
 __all__ = [
     "IMPORTERS",

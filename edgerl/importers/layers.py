@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgerl.errors import DamagedCheckpoint, UnsupportedPolicy
-from edgerl.importers.foreign import Foreign, brief
 from edgerl.policy import Activation, ActivationKind, Array, BatchNorm, Block, Conv, Dense, Recurrent, RecurrentLayer
+from edgerl.untrusted.foreign import Foreign, brief
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,7 +44,7 @@ class Weights:
     """A ``state_dict``, and which of its tensors were taken.
 
     Args:
-        tensors: By name, as :func:`edgerl.importers.torch_zip.read_torch` returned them.
+        tensors: By name, as :func:`edgerl.untrusted.torch_zip.read_torch` returned them.
         where: Names the file in errors.
     """
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from edgerl.limits import Limits
+from edgerl.untrusted.limits import Limits
 
 ImageLayout = Literal["hwc", "chw"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from edgerl.importers.foreign import Malformed
 from edgerl.policy import (
     Activation,
     BatchNorm,
@@ -19,6 +18,7 @@ from edgerl.policy import (
     Recurrent,
     Transpose,
 )
+from edgerl.untrusted.foreign import Malformed
 
 Shape = tuple[int, ...]
 

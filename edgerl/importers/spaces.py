@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgerl.errors import UnsupportedPolicy
-from edgerl.importers.foreign import Foreign, brief
+from edgerl.untrusted.foreign import Foreign, brief
 
 _SUPPORTED = "Box, Discrete, MultiDiscrete, MultiBinary, and a Dict of these"
 _MAX_ELEMENTS = 1 << 26

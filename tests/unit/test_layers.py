@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from edgerl.errors import DamagedCheckpoint, UnsupportedPolicy
-from edgerl.importers.foreign import Foreign, Malformed
 from edgerl.importers.layers import Weights, activation_of, lstm, sequential
 from edgerl.importers.shapes import shape_after
 from edgerl.importers.spaces import MultiBinary, MultiDiscrete, describe_space, read_space
 from edgerl.policy import Activation, BatchNorm, Concat, Conv, Dense, Flatten, LayerNorm, OneHot, Transpose
+from edgerl.untrusted.foreign import Foreign, Malformed
 
 RELU = Activation("relu")
 

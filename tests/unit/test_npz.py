@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgerl.errors import CheckpointTooLarge, DamagedCheckpoint, EdgerlError
-from edgerl.limits import Limits
-from edgerl.npz import read_npz
+from edgerl.untrusted.limits import Limits
+from edgerl.untrusted.npz import read_npz
 
 
 def packed(**members: bytes) -> bytes:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from edgerl.importers import describe_checkpoint, detect_trainer, read_checkpoint
-from edgerl.npz import read_npz
 from edgerl.policy import Activation, Dense, Normalize, Transpose
 from edgerl.spec import load_spec, save_spec
+from edgerl.untrusted.npz import read_npz
 from tests.reference import Reference, observations
 
 TESTS = Path(__file__).parents[1]

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgerl.errors import CheckpointTooLarge, DamagedCheckpoint, EdgerlError, UnsafeCheckpoint
-from edgerl.importers.foreign import Foreign
-from edgerl.importers.torch_zip import read_torch
-from edgerl.limits import Limits
-from edgerl.npz import read_npz
+from edgerl.untrusted.foreign import Foreign
+from edgerl.untrusted.limits import Limits
+from edgerl.untrusted.npz import read_npz
+from edgerl.untrusted.torch_zip import read_torch
 
 FILES = Path(__file__).parents[1] / "zoo" / "torch"
 TENSORS = (FILES / "tensors.pt").read_bytes()

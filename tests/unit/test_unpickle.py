@@ -21,9 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgerl.errors import CheckpointTooLarge, DamagedCheckpoint, EdgerlError, UnsafeCheckpoint
-from edgerl.importers.foreign import Foreign
-from edgerl.importers.unpickle import read_pickle
-from edgerl.limits import Limits
+from edgerl.untrusted.foreign import Foreign
+from edgerl.untrusted.limits import Limits
+from edgerl.untrusted.unpickle import read_pickle
 
 PROTOCOLS = range(6)
 SMALL = Limits(pickle_operations=20_000, array_elements=10_000, depth=50)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgerl.errors import CheckpointTooLarge, DamagedCheckpoint, EdgerlError, UnreadableFile
-from edgerl.limits import Limits
-from edgerl.zip_reader import ZipReader, read_file
+from edgerl.untrusted.limits import Limits
+from edgerl.untrusted.zip_reader import ZipReader, read_file
 
 
 def archive(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:

@@ -2,7 +2,7 @@
 
 Arrays come from the bytes in the file through ``numpy.frombuffer`` with shape, dtype and size checked first. Dtypes
 that could hold Python objects, fields or dates stay inert. Nothing else is ever added to this list: another reader
-passes its own additions (torch storages) to :func:`edgerl.importers.unpickle.read_pickle`.
+passes its own additions (torch storages) to :func:`edgerl.untrusted.unpickle.read_pickle`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from edgerl.importers.foreign import Foreign, Malformed, Pending
-from edgerl.limits import Budget
+from edgerl.untrusted.foreign import Foreign, Malformed, Pending
+from edgerl.untrusted.limits import Budget
 
 Rebuild: TypeAlias = Callable[[Budget, tuple[object, ...]], object]
 Rebuilders: TypeAlias = Mapping[tuple[str, str], Rebuild]

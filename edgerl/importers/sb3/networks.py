@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgerl.errors import DamagedCheckpoint, UnsupportedPolicy
-from edgerl.importers.foreign import Foreign, brief
 from edgerl.importers.layers import Weights, activation_of, dense, lstm, sequential
-from edgerl.importers.sb3_file import Sb3File
+from edgerl.importers.sb3.file import Sb3File
 from edgerl.policy import Activation, Block, Dense
+from edgerl.untrusted.foreign import Foreign, brief
 
 _BATCH_NORM_EPS = 0.001
 """Default of CrossQ's ``batch_norm_eps``."""

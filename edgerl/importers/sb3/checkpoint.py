@@ -7,8 +7,8 @@ from pathlib import Path
 
 from edgerl.errors import UnsupportedPolicy
 from edgerl.importers.options import ImportOptions
-from edgerl.importers.sb3_file import Sb3File, read_sb3
-from edgerl.importers.sb3_statistics import Statistics, find_statistics, read_statistics
+from edgerl.importers.sb3.file import Sb3File, read_sb3
+from edgerl.importers.sb3.statistics import Statistics, find_statistics, read_statistics
 from edgerl.importers.spaces import Dict, PlainSpace, Space, read_space
 
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgerl.errors import DamagedCheckpoint, StatisticsMismatch, UnsupportedPolicy
-from edgerl.importers.foreign import Malformed
 from edgerl.importers.layers import Weights, conv, dense
-from edgerl.importers.sb3_checkpoint import Checkpoint
-from edgerl.importers.sb3_file import Sb3File
+from edgerl.importers.sb3.checkpoint import Checkpoint
+from edgerl.importers.sb3.file import Sb3File
 from edgerl.importers.shapes import shape_after
 from edgerl.importers.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, PlainSpace
 from edgerl.policy import Activation, Block, Flatten, Normalize, OneHot, Transpose
 from edgerl.spec import Dtype, Input, opaque_term
+from edgerl.untrusted.foreign import Malformed
 
 _NATURE_CNN = ((0, 8, 4), (2, 4, 2), (4, 3, 1))
 """Index, kernel and stride of the convolutions of NatureCNN."""

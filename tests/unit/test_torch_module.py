@@ -107,7 +107,7 @@ class Broken(nn.Module):
 
 
 def test_a_branch_on_a_value_is_refused_with_its_line():
-    with pytest.raises(UnsupportedModel, match=r"branches on the value of a tensor in test_module\.py, line \d+"):
+    with pytest.raises(UnsupportedModel, match=r"branches on the value of a tensor in test_torch_module\.py, line \d+"):
         export_module(Branching(), SPEC)
 
 

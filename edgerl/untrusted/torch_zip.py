@@ -17,11 +17,11 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 
 from edgerl.errors import CheckpointTooLarge, DamagedCheckpoint, UnsafeCheckpoint
-from edgerl.importers.foreign import Foreign, Malformed
-from edgerl.importers.rebuild import Rebuilders, integers
-from edgerl.importers.unpickle import Pickled, read_pickle
-from edgerl.limits import Budget, Limits
-from edgerl.zip_reader import ZipReader, is_zip
+from edgerl.untrusted.foreign import Foreign, Malformed
+from edgerl.untrusted.limits import Budget, Limits
+from edgerl.untrusted.rebuild import Rebuilders, integers
+from edgerl.untrusted.unpickle import Pickled, read_pickle
+from edgerl.untrusted.zip_reader import ZipReader, is_zip
 
 Tensor: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 

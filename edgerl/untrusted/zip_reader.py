@@ -1,8 +1,8 @@
 """Reads zip archives that nobody has vouched for, in memory only.
 
 Names of members are labels, never paths. Duplicate names, encryption and methods other than stored and deflate are
-refused; sizes and ratios are checked against :class:`edgerl.limits.Limits` before anything is unpacked, and what a
-member claims is held against what comes out. Does not write, and does not trust the order of members.
+refused; sizes and ratios are checked before anything is unpacked, and what a member claims is held against what comes
+out. Does not write, and does not trust the order of members.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgerl.errors import CheckpointTooLarge, DamagedCheckpoint, UnreadableFile
-from edgerl.limits import Limits
+from edgerl.untrusted.limits import Limits
 
 _ENCRYPTED = 0x1
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, OSError, OverflowError, RuntimeError)

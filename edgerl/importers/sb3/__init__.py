@@ -15,16 +15,16 @@ from pathlib import Path
 import numpy as np
 
 from edgerl.errors import DamagedCheckpoint, UnsupportedPolicy
-from edgerl.importers import sb3_networks
 from edgerl.importers.description import CheckpointDescription, describe_blocks
-from edgerl.importers.foreign import Foreign, brief
 from edgerl.importers.options import ImportOptions
-from edgerl.importers.sb3_checkpoint import Checkpoint, open_checkpoint
-from edgerl.importers.sb3_file import Sb3File, looks_like_sb3
-from edgerl.importers.sb3_inputs import Encoder, features_after, read_encoders
+from edgerl.importers.sb3 import networks
+from edgerl.importers.sb3.checkpoint import Checkpoint, open_checkpoint
+from edgerl.importers.sb3.file import Sb3File, looks_like_sb3
+from edgerl.importers.sb3.inputs import Encoder, features_after, read_encoders
 from edgerl.importers.spaces import Box, Dict, Discrete, MultiDiscrete, describe_space
 from edgerl.policy import ActionMap, Block, Concat, Network, Policy, Recurrent, Transpose
 from edgerl.spec import SCHEMA, Action, PolicySpec, Provenance, Robot, Source, StateTensor, packed
+from edgerl.untrusted.foreign import Foreign, brief
 
 NAME = "sb3"
 """Name of this importer on the command line."""
@@ -55,13 +55,13 @@ def policy_of(checkpoint: Checkpoint) -> Policy:
         DamagedCheckpoint: Tensors do not fit each other or the spaces.
     """
     file = checkpoint.file
-    family = sb3_networks.family_of(file)
-    settings = sb3_networks.settings_of(file, family)
-    actor = sb3_networks.read_actor(file, family, settings)
+    family = networks.family_of(file)
+    settings = networks.settings_of(file, family)
+    actor = networks.read_actor(file, family, settings)
     encoders = read_encoders(
         checkpoint, actor.extractor, normalize_images=settings.flag("normalize_images", default=True)
     )
-    sb3_networks.check_left_over(file, family, actor)
+    networks.check_left_over(file, family, actor)
     head = _head(checkpoint, squash=actor.squash)
     names = tuple(item.input.name for item in encoders)
     trunk = (Concat(names), *actor.blocks) if len(names) > 1 else actor.blocks
@@ -130,10 +130,10 @@ def _state(trunk: tuple[Block, ...]) -> list[StateTensor]:
     return tensors
 
 
-def _provenance(checkpoint: Checkpoint, settings: sb3_networks.Settings) -> Provenance:
+def _provenance(checkpoint: Checkpoint, settings: networks.Settings) -> Provenance:
     file, statistics = checkpoint.file, checkpoint.statistics
-    policy_class = sb3_networks.policy_class(file)
-    algorithm = sb3_networks.algorithm_of(file)
+    policy_class = networks.policy_class(file)
+    algorithm = networks.algorithm_of(file)
     contrib = policy_class.startswith("sb3_contrib.") or algorithm == "TRPO"
     said = {name: file.data.get(name) for name in _CONFIGURATION}
     configuration = {name: brief(value) for name, value in said.items() if isinstance(value, (int, float))}

@@ -4,10 +4,10 @@ It interprets the opcodes itself (decoded by :func:`pickletools.genops`, which n
 values. Python's own unpickler is not used even with a restricted ``find_class``: its C code would still call what
 ``REDUCE`` names, allocate what a length field claims, and recurse as deep as a file likes.
 
-* A global on the allow-list of :mod:`edgerl.importers.rebuild` is rebuilt; every other one becomes an inert
-  :class:`~edgerl.importers.foreign.Foreign` record, and its name is reported.
+* A global on the allow-list of :mod:`edgerl.untrusted.rebuild` is rebuilt; every other one becomes an inert
+  :class:`~edgerl.untrusted.foreign.Foreign` record, and its name is reported.
 * Protocols 0 to 5. Extension codes, persistent ids without a reader for them, and out-of-band buffers are refused.
-* Work, depth and memory are counted against :class:`edgerl.limits.Limits`.
+* Work, depth and memory are counted against :class:`edgerl.untrusted.limits.Limits`.
 
 Reference: Lib/pickletools.py of CPython, which documents every opcode.
 """
@@ -17,9 +17,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edgerl.importers.pickle_machine import Machine
-from edgerl.importers.rebuild import Rebuilders
-from edgerl.limits import Budget, Limits
+from edgerl.untrusted.limits import Budget, Limits
+from edgerl.untrusted.pickle_machine import Machine
+from edgerl.untrusted.rebuild import Rebuilders
 
 
 @dataclass(frozen=True)

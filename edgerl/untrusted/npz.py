@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from edgerl.errors import CheckpointError, DamagedCheckpoint
-from edgerl.limits import Budget, Limits
-from edgerl.zip_reader import ZipReader, read_file
+from edgerl.untrusted.limits import Budget, Limits
+from edgerl.untrusted.zip_reader import ZipReader, read_file
 
 AnyArray: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 

@@ -1,4 +1,4 @@
-"""The stack machine behind :func:`edgerl.importers.unpickle.read_pickle`: what each opcode of a pickle does here.
+"""The stack machine behind :func:`edgerl.untrusted.unpickle.read_pickle`: what each opcode of a pickle does here.
 
 Stack, marks and memo hold plain values and inert records. Reference: Lib/pickletools.py of CPython.
 """
@@ -12,9 +12,9 @@ from typing import TypeAlias, cast
 import numpy as np
 
 from edgerl.errors import DamagedCheckpoint, UnsafeCheckpoint
-from edgerl.importers.foreign import Foreign, Malformed, Pending
-from edgerl.importers.rebuild import BUILTIN, KNOWN, NUMPY, Rebuilders, checked_key
-from edgerl.limits import Budget
+from edgerl.untrusted.foreign import Foreign, Malformed, Pending
+from edgerl.untrusted.limits import Budget
+from edgerl.untrusted.rebuild import BUILTIN, KNOWN, NUMPY, Rebuilders, checked_key
 
 _PYTHON2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 _MAX_NAME = 512

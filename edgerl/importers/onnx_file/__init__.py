@@ -35,7 +35,7 @@ def read(path: Path, options: ImportOptions) -> Policy:
         MissingFacts: It does not say what its action is, and ``options.spec`` does not either.
     """
     from edgerl.graph import parse_onnx, read_bytes  # noqa: PLC0415  onnx costs a quarter of a second
-    from edgerl.importers.onnx_adoption import adopt  # noqa: PLC0415
+    from edgerl.importers.onnx_file.adoption import adopt  # noqa: PLC0415
     from edgerl.model import find_spec, read_model  # noqa: PLC0415
 
     data = read_bytes(path)
@@ -53,7 +53,7 @@ def describe(path: Path, options: ImportOptions) -> CheckpointDescription:  # no
         ModelError: Not a valid graph, or one of a kind that is refused.
     """
     from edgerl.graph import parse_onnx, read_bytes  # noqa: PLC0415
-    from edgerl.importers.onnx_adoption import digest_of  # noqa: PLC0415
+    from edgerl.importers.onnx_file.adoption import digest_of  # noqa: PLC0415
     from edgerl.model import find_spec  # noqa: PLC0415
 
     data = read_bytes(path)
