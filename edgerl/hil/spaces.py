@@ -92,6 +92,8 @@ class ActionChannels:
         if size > wire.MAX_COMMAND_CHANNELS:
             raise LoopError(f"The environment takes {size} values; a datagram carries {wire.MAX_COMMAND_CHANNELS}.")
         self._start = np.zeros(size, np.int64)
+        self._low: npt.NDArray[np.float64]
+        self._high: npt.NDArray[np.float64]
         if self._kind == "Box":
             self._low = np.asarray(space.low, np.float64).reshape(-1)
             self._high = np.asarray(space.high, np.float64).reshape(-1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from edgerl.errors import ModelError
 from edgerl.lowering.builder import GraphBuilder, Tensor
@@ -66,7 +67,7 @@ def _continuous(builder: GraphBuilder, head: ActionMap, x: Tensor) -> Tensor:
     return _clip(builder, x, low, high) if head.clip else x
 
 
-def _clip(builder: GraphBuilder, x: Tensor, low: np.ndarray, high: np.ndarray) -> Tensor:
+def _clip(builder: GraphBuilder, x: Tensor, low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]) -> Tensor:
     if np.all(low == low[0]) and np.all(high == high[0]) and np.isfinite(low[0]) and np.isfinite(high[0]):
         bounds = [builder.constant("clip_low", low[0]), builder.constant("clip_high", high[0])]
         return builder.emit("Clip", [x, *bounds], x.shape)

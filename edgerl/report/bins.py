@@ -53,4 +53,4 @@ def log_edges(values: Floats, count: int) -> Floats:
     low, high = float(values.min()), float(values.max())
     if high <= low * 1.0001:  # all the same: a bin of a tenth around it
         low, high = low / 1.05, high * 1.05
-    return np.geomspace(low * 0.999999, high * 1.000001, count + 1)
+    return np.asarray(np.geomspace(low * 0.999999, high * 1.000001, count + 1), np.float64)
