@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from edgerl.bundle.verify import verify_bundle as verify_bundle
     from edgerl.envelope import Envelope as Envelope
     from edgerl.envelope import default_envelope as default_envelope
-    from edgerl.envelope_file import read_envelope as read_envelope
+    from edgerl.envelope.file import read_envelope as read_envelope
     from edgerl.errors import EdgerlError as EdgerlError
     from edgerl.export import Certificate as Certificate
     from edgerl.export import Export as Export
@@ -70,7 +70,7 @@ _HOMES = {
     "target": ("Target", "load_target"),
     "backends": ("Backend", "Engine", "Runner", "build", "find_backend"),
     "envelope": ("Envelope", "default_envelope"),
-    "envelope_file": ("read_envelope",),
+    "envelope.file": ("read_envelope",),
     "bundle.load": ("Bundle", "load_bundle", "save_bundle"),
     "bundle.pack": ("pack", "pack_files"),
     "bundle.verify": ("Verification", "verify_bundle"),

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from onnx import ModelProto, numpy_helper
 
 from edgerl import canonical
-from edgerl.golden_rows import make_golden
+from edgerl.golden.rows import make_golden
 from edgerl.model import PolicyModel, interface, load_model
 from edgerl.oracle import run_oracle
 from edgerl.parity import tolerances

@@ -19,7 +19,7 @@ from edgerl.completion import complete
 from edgerl.errors import MissingFacts, ModelError, OutputError
 from edgerl.files import write_files
 from edgerl.golden import GoldenSet, load_golden, save_golden_bytes
-from edgerl.golden_rows import make_golden
+from edgerl.golden.rows import make_golden
 from edgerl.importers import ImageLayout, describe_checkpoint, read_checkpoint
 from edgerl.lowering import lower
 from edgerl.model import PolicyModel, load_model

@@ -20,7 +20,7 @@ from edgerl.bundle.manifest import SCHEMA, Claim, EngineEntry, FileEntry, Manife
 from edgerl.bundle.replay import replay_golden
 from edgerl.bundle.verify import check_golden, run_golden
 from edgerl.envelope import Envelope, check_envelope, default_envelope
-from edgerl.envelope_file import read_envelope
+from edgerl.envelope.file import read_envelope
 from edgerl.errors import BundleError, MissingFacts, UnreadableFile
 from edgerl.export import MAX_CERTIFICATE_BYTES, Certificate, export_paths
 from edgerl.golden import GoldenSet, load_golden, save_golden_bytes

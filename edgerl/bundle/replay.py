@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgerl.envelope import Envelope
-from edgerl.envelope_core import ON_REJECT, core_channels
+from edgerl.envelope.guardian import ON_REJECT, core_channels
 from edgerl.errors import EnvelopeRejectsPolicy
 from edgerl.golden import GoldenSet
 from edgerl.runtime.command_map import CommandMap

@@ -17,7 +17,7 @@ from edgerl import canonical
 from edgerl.backends import Engine
 from edgerl.bundle.load import Bundle
 from edgerl.envelope import Envelope, check_envelope
-from edgerl.envelope_core import apply_envelope
+from edgerl.envelope.guardian import apply_envelope
 from edgerl.errors import LoopError
 from edgerl.runtime import core
 from edgerl.runtime.drive import Drive, End, Progress

@@ -14,7 +14,7 @@ import edgerl.backends as backends
 from edgerl.backends import Finding, backend_names, build, check_runner, find_backend
 from edgerl.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeRunner
 from edgerl.errors import EngineError, TargetError, UnknownBackend, VerificationFailed
-from edgerl.golden_rows import make_golden
+from edgerl.golden.rows import make_golden
 from edgerl.lowering import lower
 from edgerl.spec import save_spec
 from edgerl.target import Target, load_target

@@ -36,7 +36,7 @@ from edgerl.errors import (
 )
 from edgerl.export import Certificate, Export, save_export
 from edgerl.golden import GoldenSet, read_golden, save_golden_bytes
-from edgerl.golden_rows import make_golden
+from edgerl.golden.rows import make_golden
 from edgerl.graph import IR_VERSION, OPSET
 from edgerl.model import PolicyModel, seal_model
 from edgerl.parity import NOT_RUN, ChannelParity, ParityReport

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from edgerl import canonical
 from edgerl.envelope import Envelope, check_envelope, default_envelope, hold_limit_ns
-from edgerl.envelope_core import apply_envelope, core_channels
-from edgerl.envelope_file import parse_envelope, read_envelope
+from edgerl.envelope.file import parse_envelope, read_envelope
+from edgerl.envelope.guardian import apply_envelope, core_channels
 from edgerl.errors import EdgerlError, EnvelopeError
 from edgerl.runtime import core
 from edgerl.runtime.enums import OnViolation, Source

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from edgerl.backends.onnxruntime import OnnxRuntimeRunner
 from edgerl.errors import EdgerlError, GoldenError
 from edgerl.golden import load_golden, read_golden, save_golden, save_golden_bytes, verify_golden
-from edgerl.golden_rows import MAX_INPUT_BYTES, MIN_ROWS, make_golden
+from edgerl.golden.reach import reach_of
+from edgerl.golden.rows import MAX_INPUT_BYTES, MIN_ROWS, make_golden
 from edgerl.lowering import lower
 from edgerl.oracle import run_oracle
 from edgerl.policy import Concat, Dense, Flatten, Network, Normalize, OneHot, Policy, Transpose
-from edgerl.reach import reach_of
 from edgerl.spec import History, Input, Term
 from edgerl.truth import Truth
 from tests.policies import box, box_head, choice_head, dense, memory_policy, mlp, rng, spec_of, vector_policy

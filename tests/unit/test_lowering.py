@@ -14,7 +14,7 @@ from onnx import numpy_helper
 
 from edgerl.backends.onnxruntime import OnnxRuntimeRunner
 from edgerl.errors import ModelError
-from edgerl.golden_rows import make_golden
+from edgerl.golden.rows import make_golden
 from edgerl.lowering import lower
 from edgerl.oracle import run_oracle
 from edgerl.policy import (

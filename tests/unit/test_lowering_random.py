@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from edgerl.backends.onnxruntime import OnnxRuntimeRunner
 from edgerl.golden import verify_golden
-from edgerl.golden_rows import make_golden
+from edgerl.golden.rows import make_golden
 from edgerl.lowering import lower
 from edgerl.oracle import run_oracle
 from edgerl.parity import choice_margins

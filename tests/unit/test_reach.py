@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgerl.golden.reach import reach_of
 from edgerl.lowering import lower
 from edgerl.lowering.adopt import Wiring, adopt_graph
 from edgerl.model import seal_model
 from edgerl.policy import Network, Normalize, OneHot, Policy
-from edgerl.reach import reach_of
 from tests.policies import box, box_head, mlp, spec_of
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from edgerl.backends import backend_names, build, check_runner, find_backend
 from edgerl.golden import verify_golden
-from edgerl.golden_rows import make_golden
+from edgerl.golden.rows import make_golden
 from edgerl.lowering import lower
 from edgerl.policy import Concat, Flatten, Network, Normalize, OneHot, Policy, Transpose
 from edgerl.target import Target

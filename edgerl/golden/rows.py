@@ -1,6 +1,6 @@
 """Makes golden sets: the trainer's own rows where there are some, then generated ones that reach the limits.
 
-What the limits are is read from the graph (:mod:`edgerl.reach`).
+What the limits are is read from the graph (:mod:`edgerl.golden.reach`).
 Every channel of a float input is put below, at, between, at and above its limits in each ten rows; images are black,
 white and noise; choices take turns. The same model, truth and seed give the same set.
 """
@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgerl.golden import GoldenSet
+from edgerl.golden.reach import Reach, reach_of
 from edgerl.model import PolicyModel
 from edgerl.oracle import run_oracle
 from edgerl.parity import choice_margins, tolerances
-from edgerl.reach import Reach, reach_of
 from edgerl.spec import Input
 from edgerl.truth import Truth
 

@@ -3,7 +3,7 @@
 A set is one sequence of rows; ``episode_start`` says where the state is reset. Rows recorded from the trainer come
 first, generated ones that reach the limits of normalizers and inputs follow. The file is an ``.npz`` without pickles,
 the same set gives the same bytes. Reading and verifying need numpy only, since the robot does both; making one is
-:mod:`edgerl.golden_rows`.
+:mod:`edgerl.golden.rows`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Limits per channel, the safe command, the fallback ladder and the times of the loop, resolved against one spec and
 carried in the bundle's manifest. The guardian enforces it on the final command, in C (``docs/envelope.md``); this
 module only says what it is and refuses what contradicts itself. Times are integer nanoseconds, limits are in the
-unit of the spec's action. Reading the TOML file that people write is in :mod:`edgerl.envelope_file`.
+unit of the spec's action. Reading the TOML file that people write is in :mod:`edgerl.envelope.file`.
 
 Of the discrete kinds only membership is checked, 0 to n - 1, and always by rejecting: there is nothing between two
 choices to saturate to.
