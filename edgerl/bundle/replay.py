@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edgerl.envelope import Envelope
-from edgerl.envelope.guardian import ON_REJECT, core_channels
 from edgerl.errors import EnvelopeRejectsPolicy
 from edgerl.golden import GoldenSet
 from edgerl.runtime.command_map import CommandMap
 from edgerl.runtime.core import replay_envelope
 from edgerl.runtime.enums import Verdict
+from edgerl.runtime.envelope_config import ON_REJECT, core_channels
 from edgerl.spec import Action
 
 

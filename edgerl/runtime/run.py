@@ -17,11 +17,11 @@ from edgerl import canonical
 from edgerl.backends import Engine
 from edgerl.bundle.load import Bundle
 from edgerl.envelope import Envelope, check_envelope
-from edgerl.envelope.guardian import apply_envelope
 from edgerl.errors import LoopError
 from edgerl.runtime import core
 from edgerl.runtime.drive import Drive, End, Progress
 from edgerl.runtime.enums import Clock, Dtype, Event
+from edgerl.runtime.envelope_config import apply_envelope
 from edgerl.runtime.interrupts import catch_interrupts
 from edgerl.runtime.job import Job
 from edgerl.runtime.layout import Layout, layout_of, placements_of

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from edgerl import canonical
 from edgerl.envelope import Envelope, check_envelope, default_envelope, hold_limit_ns
 from edgerl.envelope.file import parse_envelope, read_envelope
-from edgerl.envelope.guardian import apply_envelope, core_channels
 from edgerl.errors import EdgerlError, EnvelopeError
 from edgerl.runtime import core
 from edgerl.runtime.enums import OnViolation, Source
+from edgerl.runtime.envelope_config import apply_envelope, core_channels
 from edgerl.spec import SCHEMA, Action, PolicySpec, Provenance, Robot, opaque_term, packed
 from edgerl.spec import Input as SpecInput
 
