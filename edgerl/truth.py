@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from edgerl.errors import CheckpointError, TruthError
 from edgerl.spec import Input, PolicySpec
+from edgerl.untrusted.file import read_file
 from edgerl.untrusted.limits import Limits
 from edgerl.untrusted.npz import AnyArray, first_reason, parse_npz
-from edgerl.untrusted.zip_reader import read_file
 
 MAX_EXACT_INTEGER = 2**24
 """Integers up to here are exact in float32."""

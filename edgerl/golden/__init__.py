@@ -22,9 +22,9 @@ import numpy.typing as npt
 
 from edgerl.errors import CheckpointError, GoldenError
 from edgerl.files import write_file
+from edgerl.untrusted.file import read_file
 from edgerl.untrusted.limits import Limits
 from edgerl.untrusted.npz import first_reason, parse_npz
-from edgerl.untrusted.zip_reader import read_file
 
 if TYPE_CHECKING:
     from edgerl.backends import Runner

@@ -16,9 +16,10 @@ from edgerl.importers import onnx_file, sb3
 from edgerl.importers.description import BlockDescription, CheckpointDescription
 from edgerl.importers.options import ImageLayout, ImportOptions
 from edgerl.policy import Policy
+from edgerl.untrusted.file import read_file
 from edgerl.untrusted.limits import Limits
 from edgerl.untrusted.torch_zip import is_legacy_torch
-from edgerl.untrusted.zip_reader import ZipReader, is_zip, read_file
+from edgerl.untrusted.zip_reader import ZipReader, is_zip
 
 __all__ = [
     "IMPORTERS",

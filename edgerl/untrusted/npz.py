@@ -17,7 +17,7 @@ import numpy as np
 
 from edgerl.errors import CheckpointError, DamagedCheckpoint
 from edgerl.untrusted.limits import Budget, Limits
-from edgerl.untrusted.zip_reader import ZipReader, read_file
+from edgerl.untrusted.zip_reader import ZipReader
 
 AnyArray: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -32,18 +32,6 @@ _HEADER = re.compile(
     rb"\{\s*'descr':\s*'(?P<descr>[<>|=]?[biufcSU?]\d{0,6})',\s*'fortran_order':\s*(?P<fortran>True|False),"
     rb"\s*'shape':\s*\((?P<shape>(?:\d{1,12},\s*)*(?:\d{1,12})?)\)\s*,?\s*\}\s*"
 )
-
-
-def read_npz(path: Path | str, limits: Limits | None = None) -> Mapping[str, AnyArray]:
-    """Return the arrays of an ``.npz`` file by name, in the order of the file.
-
-    Raises:
-        UnreadableFile: It cannot be opened.
-        DamagedCheckpoint: Not a complete ``.npz`` of plain arrays.
-        CheckpointTooLarge: Past a limit.
-    """
-    limits = limits or Limits()
-    return parse_npz(read_file(path, limits), path, limits)
 
 
 def parse_npz(data: bytes, path: Path | str, limits: Limits | None = None) -> Mapping[str, AnyArray]:

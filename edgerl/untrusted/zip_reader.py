@@ -13,38 +13,16 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from edgerl.errors import CheckpointTooLarge, DamagedCheckpoint, UnreadableFile
+from edgerl.errors import CheckpointTooLarge, DamagedCheckpoint
 from edgerl.untrusted.limits import Limits
 
 _ENCRYPTED = 0x1
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, OSError, OverflowError, RuntimeError)
 """What :mod:`zipfile` raises on damage; offsets and names that make no sense surface as the last four."""
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-
-
 _ENTRY_BYTES = 256
 """Of the directory for each member; 46 and the name, its time stamps and its sizes past 4 GiB."""
-
-
-def read_file(path: Path | str, limits: Limits | None = None) -> bytes:
-    """Return the bytes of a file, within the limits.
-
-    Raises:
-        UnreadableFile: It is not there, is no file, or may not be read.
-        CheckpointTooLarge: Larger than ``limits.file_bytes``.
-    """
-    limit = (limits or Limits()).file_bytes
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(limit + 1)
-            size = file.seek(0, io.SEEK_END)
-    except OSError as error:
-        raise UnreadableFile(path, error.strerror or str(error)) from error
-    if len(data) > limit:
-        raise CheckpointTooLarge(path, "size of the file in bytes", size, limit)
-    return data
 
 
 def is_zip(data: bytes) -> bool:

@@ -13,7 +13,7 @@ import pytest
 from edgerl.importers import describe_checkpoint, detect_trainer, read_checkpoint
 from edgerl.policy import Activation, Dense, Normalize, Transpose
 from edgerl.spec import load_spec, save_spec
-from edgerl.untrusted.npz import read_npz
+from edgerl.untrusted.npz import parse_npz
 from tests.reference import Reference, observations
 
 TESTS = Path(__file__).parents[1]
@@ -29,7 +29,7 @@ TOLERANCE = 1e-5
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_the_policy_acts_as_the_trainer_does(folder):
-    truth = read_npz(folder / "truth.npz")
+    truth = parse_npz((folder / "truth.npz").read_bytes(), "truth.npz")
     policy = read_checkpoint(folder / "model.zip")
     reference, action = Reference(policy), policy.spec.action
     extent = np.subtract(action.high, action.low)
@@ -115,7 +115,7 @@ def test_images_are_expected_height_width_channels_unless_said_otherwise():
     assert first.spec.inputs[0].shape == (2, 42, 42)
     assert first.spec.sources["inputs.observation.shape"] == "user"
     assert not any(isinstance(block, Transpose) for block in first.network.encoders["observation"])
-    image = read_npz(folder / "truth.npz")["obs"][3]
+    image = parse_npz((folder / "truth.npz").read_bytes(), "truth.npz")["obs"][3]
     same = Reference(first).act({"observation": image.transpose(2, 0, 1)})
     assert np.array_equal(same, Reference(policy).act({"observation": image}))
 

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from edgerl.errors import CheckpointTooLarge, DamagedCheckpoint, EdgerlError, UnsafeCheckpoint
 from edgerl.untrusted.foreign import Foreign
 from edgerl.untrusted.limits import Limits
-from edgerl.untrusted.npz import read_npz
+from edgerl.untrusted.npz import parse_npz
 from edgerl.untrusted.torch_zip import read_torch
 
 FILES = Path(__file__).parents[1] / "zoo" / "torch"
 TENSORS = (FILES / "tensors.pt").read_bytes()
 MODULE = (FILES / "module.pt").read_bytes()
-TRUTH = read_npz(FILES / "tensors.npz")
+TRUTH = parse_npz((FILES / "tensors.npz").read_bytes(), "tensors.npz")
 
 
 def torch_file(pickle: bytes, storages: dict[str, bytes], **members: bytes) -> bytes:

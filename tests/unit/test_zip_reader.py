@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgerl.errors import CheckpointTooLarge, DamagedCheckpoint, EdgerlError, UnreadableFile
+from edgerl.untrusted.file import read_file
 from edgerl.untrusted.limits import Limits
-from edgerl.untrusted.zip_reader import ZipReader, read_file
+from edgerl.untrusted.zip_reader import ZipReader
 
 
 def archive(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:

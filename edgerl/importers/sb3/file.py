@@ -17,10 +17,11 @@ from pathlib import Path
 
 from edgerl.errors import AmbiguousCheckpoint, CheckpointTooLarge, DamagedCheckpoint, EdgerlError, UnreadableFile
 from edgerl.importers.layers import Weights
+from edgerl.untrusted.file import read_file
 from edgerl.untrusted.limits import Budget, Limits
 from edgerl.untrusted.torch_zip import read_torch
 from edgerl.untrusted.unpickle import read_pickle
-from edgerl.untrusted.zip_reader import ZipReader, is_zip, read_file
+from edgerl.untrusted.zip_reader import ZipReader, is_zip
 
 VERSION = "_stable_baselines3_version"
 _SERIALIZED = ":serialized:"

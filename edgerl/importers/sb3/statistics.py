@@ -19,10 +19,10 @@ import numpy.typing as npt
 
 from edgerl.errors import AmbiguousCheckpoint, StatisticsMismatch
 from edgerl.policy import Normalize
+from edgerl.untrusted.file import read_file
 from edgerl.untrusted.foreign import Foreign, brief
 from edgerl.untrusted.limits import Limits
 from edgerl.untrusted.unpickle import read_pickle
-from edgerl.untrusted.zip_reader import read_file
 
 NO_STATISTICS = "none"
 """Instead of a path: the policy was trained without statistics, whatever lies beside it."""
