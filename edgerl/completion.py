@@ -1,4 +1,4 @@
-"""What a checkpoint does not say: writes the file to fill in, and reads the filled-in one.
+"""Reads what a checkpoint does not say from the file that :mod:`edgerl.template` writes and a person fills in.
 
 The file is TOML with the spec's own words. What nobody said is filled in; what the checkpoint itself said is changed
 only where ``override`` names it. Every value that comes from the file has the source ``user`` in the spec.
@@ -28,7 +28,6 @@ from edgerl.spec import (
     Term,
     TermSource,
 )
-from edgerl.template import template
 from edgerl.toml import Table, read_toml
 
 TOP_KEYS = ("period_s", "rate_hz", "override", "action", "robot", "terms", "graph")
@@ -43,6 +42,8 @@ PERIODS_NS = (1_000, 3_600_000_000_000)
 _UNSAID: Final = (None, (), "opaque", "none")
 """Values of a spec that mean: nobody said."""
 
+Part = TypeVar("Part", Action, Robot, Term)
+
 
 @dataclass(frozen=True)
 class GraphFacts:
@@ -55,19 +56,12 @@ class GraphFacts:
     high: tuple[float, ...] | None
 
 
-__all__ = ["NO_FACTS", "GraphFacts", "complete", "read_graph_facts", "template"]
-
-Part = TypeVar("Part", Action, Robot, Term)
-
-NO_FACTS = GraphFacts(None, None, None, None)
-
-
 def complete(spec: PolicySpec, path: Path | str) -> PolicySpec:
     """Return the spec with what a TOML file adds.
 
     Args:
         spec: As the importer made it.
-        path: The file, as :func:`template` writes it.
+        path: The file, as :func:`edgerl.template.template` writes it.
 
     Raises:
         SpecError: The file is not valid, has an unknown key, or contradicts the checkpoint without ``override``.
@@ -83,7 +77,7 @@ def read_graph_facts(path: Path | str | None) -> GraphFacts:
         SpecError: The file is not valid.
     """
     if path is None:
-        return NO_FACTS
+        return GraphFacts(None, None, None, None)
     table = read_toml(Path(path), TOP_KEYS, SpecError)
     graph = table.table("graph", GRAPH_KEYS) if "graph" in table else None
     action = table.table("action", ACTION_KEYS) if "action" in table else None

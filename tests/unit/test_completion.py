@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgerl.completion import complete, read_graph_facts, template
+from edgerl.completion import complete, read_graph_facts
 from edgerl.errors import SpecError
 from edgerl.spec import Input, PolicySpec, opaque_term, packed
+from edgerl.template import template
 from edgerl.toml import parse_toml
 from tests.policies import box, box_head, memory_policy, mlp, spec_of
 

@@ -15,7 +15,7 @@ from edgerl.importers.options import ImportOptions
 from edgerl.policy import OpaqueGraph, Policy
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import ModelProto, ValueInfoProto
 
 NAME = "onnx"
 """Name of this importer on the command line."""
@@ -79,10 +79,10 @@ def describe(path: Path, options: ImportOptions) -> CheckpointDescription:  # no
 def _spaces(proto: ModelProto) -> dict[str, str]:
     from edgerl.graph import element_type, graph_inputs  # noqa: PLC0415
 
-    def text(value: object) -> str:
-        axes = value.type.tensor_type.shape.dim  # type: ignore[attr-defined]
+    def text(value: ValueInfoProto) -> str:
+        axes = value.type.tensor_type.shape.dim
         shape = ", ".join(str(axis.dim_value or axis.dim_param or "?") for axis in axes)
-        return f"{value.name} {element_type(value)} ({shape})"  # type: ignore[attr-defined,arg-type]
+        return f"{value.name} {element_type(value)} ({shape})"
 
     return {
         "observation": "; ".join(text(item) for item in graph_inputs(proto.graph)),

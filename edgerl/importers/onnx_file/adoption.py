@@ -49,9 +49,9 @@ def adopt(proto: ModelProto, data: bytes, path: Path, facts_file: Path | None) -
     """
     facts = read_graph_facts(facts_file)
     notes: dict[str, str] = {"graph": f"adopted from {path.name}, written by {proto.producer_name or 'somebody'}"}
-    proto = fix_batch(proto, path, notes)
+    proto = _fix_batch(proto, path, notes)
     output = _action_output(proto, facts, path)
-    proto = to_opset(proto, output.name, path, notes)
+    proto = _to_opset(proto, output.name, path, notes)
     values = graph_inputs(proto.graph)
     names = _input_names(values)
     spec = PolicySpec(
@@ -79,7 +79,7 @@ def digest_of(data: bytes, path: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(data).hexdigest()}
 
 
-def fix_batch(proto: ModelProto, path: Path, notes: dict[str, str]) -> ModelProto:
+def _fix_batch(proto: ModelProto, path: Path, notes: dict[str, str]) -> ModelProto:
     """Return the graph with a symbolic first axis of its inputs set to 1, and all shapes inferred again.
 
     Raises:
@@ -109,7 +109,7 @@ def fix_batch(proto: ModelProto, path: Path, notes: dict[str, str]) -> ModelProt
     return fixed
 
 
-def to_opset(proto: ModelProto, output: str, path: Path, notes: dict[str, str]) -> ModelProto:
+def _to_opset(proto: ModelProto, output: str, path: Path, notes: dict[str, str]) -> ModelProto:
     """Return the graph in opset 17, converted where it was written in another one.
 
     Args:

@@ -43,21 +43,14 @@ def read(path: Path, options: ImportOptions) -> Policy:
     Raises:
         CheckpointError: It cannot be read, or it is of a kind that is not read without the trainer's own code.
     """
-    return policy_of(open_checkpoint(path, options))
+    return _policy(open_checkpoint(path, options))
 
 
-def policy_of(checkpoint: Checkpoint) -> Policy:
-    """Return the policy of a checkpoint that was opened.
-
-    Raises:
-        UnsupportedPolicy: A network or extractor of somebody's own.
-        StatisticsMismatch: The statistics belong to another policy.
-        DamagedCheckpoint: Tensors do not fit each other or the spaces.
-    """
+def _policy(checkpoint: Checkpoint) -> Policy:
     file = checkpoint.file
     family = networks.family_of(file)
     settings = networks.settings_of(file, family)
-    actor = networks.read_actor(file, family, settings)
+    actor = family.build(file.weights, settings)
     encoders = read_encoders(
         checkpoint, actor.extractor, normalize_images=settings.flag("normalize_images", default=True)
     )
@@ -185,7 +178,7 @@ def describe(path: Path, options: ImportOptions) -> CheckpointDescription:
     file, statistics = checkpoint.file, checkpoint.statistics
     policy, refused = None, None
     try:
-        policy = policy_of(checkpoint)
+        policy = _policy(checkpoint)
     except UnsupportedPolicy as error:
         refused = str(error)
     digests = {item.path.name: item.sha256 for item in (file, statistics) if item is not None}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -42,7 +43,6 @@ class Settings:
     activation: Activation
     activation_given: bool
     kwargs: Mapping[str, object]
-    use_sde: bool
 
     def flag(self, name: str, *, default: bool) -> bool:
         """Return a setting that is true or false."""
@@ -61,6 +61,7 @@ class Family:
 
     name: str
     build: Callable[[Weights, Settings], Actor]
+    """Raises a CheckpointError where tensors are missing, of the wrong shape or in an unknown order."""
     without: tuple[str, ...]
     """Prefixes of tensors that have no part in the deterministic action."""
     activation: Activation
@@ -115,19 +116,8 @@ def settings_of(file: Sb3File, family: Family) -> Settings:
         what = f"the features extractor is {brief(extractor)}"
         raise UnsupportedPolicy(file.path, what, "FlattenExtractor, NatureCNN and CombinedExtractor")
     given = kwargs.get("activation_fn")
-    use_sde = file.data.get("use_sde") is True or kwargs.get("use_sde") is True
     activation = activation_of(given, family.activation, str(file.path))
-    return Settings(activation, given is not None, kwargs, use_sde)
-
-
-def read_actor(file: Sb3File, family: Family, settings: Settings) -> Actor:
-    """Return the actor of a checkpoint.
-
-    Raises:
-        DamagedCheckpoint: Tensors are missing or of the wrong shape.
-        UnsupportedPolicy: Layers that the policy class does not have.
-    """
-    return family.build(file.weights, settings)
+    return Settings(activation, given is not None, kwargs)
 
 
 def check_left_over(file: Sb3File, family: Family, actor: Actor) -> None:
@@ -204,14 +194,9 @@ def _quantile_network(weights: Weights, settings: Settings) -> Actor:
     return Actor("quantile_net.features_extractor.", tuple(blocks), squash=False)
 
 
-def _random_search(weights: Weights, settings: Settings) -> Actor:
+def _random_search(weights: Weights, settings: Settings, *, squash: bool) -> Actor:
     blocks = sequential(weights, "action_net", settings.activation, output=True)
-    return Actor("features_extractor.", tuple(blocks), settings.flag("squash_output", default=True))
-
-
-def _linear_random_search(weights: Weights, settings: Settings) -> Actor:
-    blocks = sequential(weights, "action_net", settings.activation, output=True)
-    return Actor("features_extractor.", tuple(blocks), settings.flag("squash_output", default=False))
+    return Actor("features_extractor.", tuple(blocks), settings.flag("squash_output", default=squash))
 
 
 _CRITICS = ("critic.", "critic_target.", "actor.log_std", "actor_target.")
@@ -226,8 +211,8 @@ _SOFT = Family("a soft actor-critic policy", _soft_actor, _CRITICS, Activation("
 _TD3 = Family("a TD3 policy", _td3_actor, _CRITICS, Activation("relu"))
 _DQN = Family("a DQN policy", _q_network, ("q_net_target.",), Activation("relu"))
 _QRDQN = Family("a QR-DQN policy", _quantile_network, ("quantile_net_target.",), Activation("relu"))
-_ARS = Family("an ARS policy", _random_search, (), Activation("relu"))
-_ARS_LINEAR = Family("a linear ARS policy", _linear_random_search, (), Activation("relu"))
+_ARS = Family("an ARS policy", partial(_random_search, squash=True), (), Activation("relu"))
+_ARS_LINEAR = Family("a linear ARS policy", partial(_random_search, squash=False), (), Activation("relu"))
 
 
 def _classes(module: str, names: str, family: Family) -> dict[str, Family]:
