@@ -5,7 +5,7 @@ records · end mark. A record is the ring's (``erl_tick_header``, then float32 s
 bytes) and its u32 CRC-32. The end mark ``ERLREND1`` · u64 number of records · u32 CRC-32 of both says that nothing is
 missing. A file that ends early is read up to its last whole record; one with a changed byte is refused.
 
-It writes what it is given and computes nothing; :mod:`edgerl.runtime.summary` does.
+It writes what it is given and computes nothing; :mod:`edgerl.runtime.result` does.
 """
 
 from __future__ import annotations

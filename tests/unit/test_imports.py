@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -19,15 +21,50 @@ FILES = {
 HEAVY_AT_HELP = ("numpy", "onnx", "onnxruntime", "torch", "gymnasium", "mujoco", "matplotlib", "yaml")
 
 
-def _imports(path: Path, *, top_level_only: bool = False) -> set[str]:
-    tree = ast.parse(path.read_text())
-    nodes = tree.body if top_level_only else ast.walk(tree)
+@dataclass(frozen=True)
+class Row:
+    """A row of the table in docs/architecture.md."""
+
+    place: int
+    paths: tuple[str, ...]
+    needs: frozenset[str]
+
+
+def _read_table() -> tuple[Row, ...]:
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text()
+    cells = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| `edgerl/")]
+    return tuple(
+        Row(place, tuple(re.findall(r"`([^`]+)`", paths)), frozenset(needs.replace(",", " ").split()))
+        for place, (paths, needs, _) in enumerate(cells)
+    )
+
+
+TABLE = _read_table()
+
+
+def _row_of(module: str) -> Row | None:
+    """Return the row that names a module's file, or else the one that names the nearest folder above it."""
+    path = FILES[module].relative_to(PACKAGE.parent)
+    for place in (str(path), *(f"{folder}/" for folder in path.parents)):
+        for row in TABLE:
+            if place in row.paths:
+                return row
+    return None
+
+
+def _imports(path: Path) -> set[str]:
+    """Return every module that a file imports when it runs, at the top or inside a function."""
     names: set[str] = set()
-    for node in nodes:
+    waiting: list[ast.AST] = [ast.parse(path.read_text())]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        waiting += ast.iter_child_nodes(node)
     return names
 
 
@@ -42,33 +79,58 @@ def _offenders(modules: str, forbidden: tuple[str, ...]) -> list[str]:
 
 
 def test_there_are_modules_to_look_at():
-    assert "edgerl.spec" in FILES
+    assert "edgerl.spec" in FILES and len(TABLE) > 20
     assert "edgerl.canonical" in _imports(FILES["edgerl.spec"])
 
 
-@pytest.mark.parametrize("module", ["edgerl.errors", "edgerl.canonical", "edgerl.spec"])
-def test_the_contract_needs_no_numpy_torch_or_onnx(module):
-    assert not _offenders(module, ("numpy", "torch", "onnx", "onnxruntime"))
+def test_every_module_has_a_row_and_every_row_a_module():
+    assert not [name for name in FILES if _row_of(name) is None]
+    assert not [path for row in TABLE for path in row.paths if not (PACKAGE.parent / path).exists()]
 
 
-def test_the_runtime_needs_neither_torch_nor_onnx_nor_the_stages_before_it():
-    stages = ("edgerl.importers", "edgerl.export", "edgerl.lowering", "edgerl.deploy", "edgerl.report")
-    forbidden = ("torch", "onnx", "gymnasium", "matplotlib", *stages)
-    assert not _offenders("edgerl.runtime", forbidden)
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_a_module_imports_from_above_it_only(module):
+    own = _row_of(module)
+    others = {name: _row_of(name) for name in _imports(FILES[module]) if name in FILES and name != "edgerl"}
+    assert not [name for name, row in others.items() if row.place > own.place]
 
 
-@pytest.mark.parametrize("module", ["edgerl.bundle", "edgerl.backends", "edgerl.parity", "edgerl.golden"])
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.paths[0])
+def test_a_row_names_exactly_the_packages_that_it_needs(row):
+    tops = {
+        name.partition(".")[0] for module, path in FILES.items() if _row_of(module) == row for name in _imports(path)
+    }
+    assert tops - set(sys.stdlib_module_names) - {"edgerl"} | (row.needs & {"tomli"}) == row.needs
+
+
+def test_the_runtime_needs_none_of_the_stages_before_it():
+    stages = ("edgerl.importers", "edgerl.export", "edgerl.lowering", "edgerl.model", "edgerl.report")
+    assert not _offenders("edgerl.runtime", stages)
+
+
+@pytest.mark.parametrize(
+    "module", ["edgerl.bundle", "edgerl.backends", "edgerl.parity", "edgerl.golden", "edgerl.diff"]
+)
 def test_after_lowering_nothing_reads_a_policy(module):
-    assert not _offenders(module, ("edgerl.policy", "edgerl.importers", "torch"))
-
-
-def test_nobody_imports_the_command_line():
-    others = {name: path for name, path in FILES.items() if name not in ("edgerl.cli", "edgerl.__main__")}
-    assert not [name for name, path in others.items() if "edgerl.cli" in _imports(path)]
+    assert not _offenders(module, ("edgerl.policy", "edgerl.importers"))
 
 
 def test_there_is_no_module_called_targets():
     assert "edgerl.targets" not in FILES
+
+
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_what_a_docstring_refers_to_is_there(module):
+    text = FILES[module].read_text()
+    for reference in re.findall(r":(?:mod|class|func|data):`~?(edgerl\.[\w.]+)`", text):
+        home = next(name for name in _shortened(reference) if name in FILES)
+        first = reference.removeprefix(home).strip(".").partition(".")[0]
+        assert re.search(rf"^(def |class )?{first}\b", FILES[home].read_text(), re.MULTILINE), reference
+
+
+def _shortened(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
 
 
 @pytest.mark.parametrize("command", ["--help", "export --help", "run --help"])
