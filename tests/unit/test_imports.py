@@ -18,7 +18,7 @@ FILES = {
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(PACKAGE.rglob("*.py"))
 }
-HEAVY_AT_HELP = ("numpy", "onnx", "onnxruntime", "torch", "gymnasium", "mujoco", "matplotlib", "yaml")
+HEAVY_AT_HELP = ("numpy", "onnx", "onnxruntime", "torch", "gymnasium", "mujoco", "matplotlib")
 
 
 @dataclass(frozen=True)
