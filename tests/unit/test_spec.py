@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from edgerl.errors import SchemaTooNew, SpecError
 from edgerl.spec import (
-    ALIGNMENT,
     Action,
     History,
     Input,
@@ -26,6 +25,7 @@ from edgerl.spec import (
     packed,
     save_spec,
 )
+from edgerl.spec_check import ALIGNMENT
 
 JOINTS = ("hip", "knee")
 
