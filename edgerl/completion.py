@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast, get_args
+from typing import Any, Final, TypeVar, get_args
 
 from edgerl.errors import SpecError
 from edgerl.spec import (
@@ -81,10 +81,9 @@ def read_graph_facts(path: Path | str | None) -> GraphFacts:
     table = read_toml(Path(path), TOP_KEYS, SpecError)
     graph = table.table("graph", GRAPH_KEYS) if "graph" in table else None
     action = table.table("action", ACTION_KEYS) if "action" in table else None
-    kind = action.choice("kind", get_args(ActionKind)) if action and "kind" in action else None
     return GraphFacts(
         graph.text("action") if graph and "action" in graph else None,
-        cast("ActionKind | None", kind),
+        action.choice("kind", get_args(ActionKind)) if action and "kind" in action else None,
         _bounds(action, "low"),
         _bounds(action, "high"),
     )
@@ -279,8 +278,8 @@ def _term_values(table: Table) -> dict[str, Any]:
         given["history"] = History(
             history.integer("length"),
             "oldest_first",
-            cast(Any, history.choice("layout", ("term_major", "step_major"))),
-            cast(Any, history.choice("reset", ("repeat", "zeros"))),
+            history.choice("layout", ("term_major", "step_major")),
+            history.choice("reset", ("repeat", "zeros")),
         )
     return given
 

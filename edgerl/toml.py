@@ -21,6 +21,7 @@ else:
     import tomli as tomllib
 
 T = TypeVar("T")
+Choice = TypeVar("Choice", bound=str)
 
 MAX_BYTES = 1024 * 1024
 """A hundred channels with comments stay under 100 KiB."""
@@ -62,17 +63,17 @@ class Table:
             raise self.error(f"{self.where}: {key} is empty. Expected text.")
         return value
 
-    def choice(self, key: str, valid: Iterable[str]) -> str:
-        """Return one of ``valid``.
+    def choice(self, key: str, valid: tuple[Choice, ...]) -> Choice:
+        """Return one of ``valid``, as ``get_args`` of a Literal gives them.
 
         Raises:
             EdgerlError: Missing, or something else.
         """
         value = self.text(key)
-        valid = tuple(valid)
-        if value not in valid:
-            raise self.error(f"{self.where}: {key} is {value!r}. Valid: {', '.join(valid)}.")
-        return value
+        for one in valid:
+            if one == value:
+                return one
+        raise self.error(f"{self.where}: {key} is {value!r}. Valid: {', '.join(valid)}.")
 
     def number(self, key: str, *, infinite: bool = False) -> float:
         """Return a finite number, or with ``infinite`` also ``inf``.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Final, cast, get_args
+from typing import Final, get_args
 
 from edgerl.envelope import (
     MAX_TIME_NS,
@@ -68,7 +68,7 @@ def _read(table: Table, spec: PolicySpec) -> Envelope:
             origin="file",
             channels=_channels(table, spec.action),
             safe_command=_safe_command(table, spec.action),
-            on_reject=cast(OnReject, table.choice("on_reject", get_args(OnReject))),
+            on_reject=table.choice("on_reject", get_args(OnReject)),
             degrade=Degrade(degrade.integer("misses"), degrade.integer("of_ticks")),
             ladder=Ladder(
                 hold_ns=_nanoseconds(ladder, "hold_s"),
@@ -147,9 +147,7 @@ def _limits(table: Table, name: str, own: Table | None, default: Table | None) -
         high=high,
         max_rate=number("max_rate", infinite=True),
         max_acceleration=number("max_acceleration", infinite=True, otherwise=math.inf),
-        on_violation=cast(
-            OnViolation, violation.choice("on_violation", get_args(OnViolation)) if violation else "reject"
-        ),
+        on_violation=violation.choice("on_violation", get_args(OnViolation)) if violation else "reject",
     )
 
 
