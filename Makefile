@@ -10,7 +10,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/installed
+# An editable install remembers where each module lies: another list of modules is another install.
+INSTALLED := $(VENV)/installed-$(firstword $(shell find edgerl -name '*.py' | LC_ALL=C sort | cksum))
 PYTEST := $(BIN)/python -m pytest
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard edgerl/core/*.[ch])
 
@@ -48,7 +49,7 @@ format: $(INSTALLED)
 $(INSTALLED): $(SOURCES) | $(BIN)/pip
 	@echo "Installing edgerl and its tools into $(VENV) (about 700 MB, a few minutes the first time)"
 	$(BIN)/pip install --quiet --editable '.[sim,report,dev]'
-	@touch $@
+	@rm -f $(VENV)/installed*; touch $@
 
 $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
