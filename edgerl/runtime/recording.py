@@ -16,6 +16,7 @@ import platform
 import struct
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -134,7 +135,9 @@ class RecordingWriter:
         except FileExistsError as error:
             raise OutputError(f"{path} exists already; a recording is never overwritten. Give another path.") from error
         except OSError as error:
-            raise OutputError(f"{path} cannot be written ({error}). Give a path in a writeable folder.") from error
+            raise OutputError(
+                f"{path} cannot be written ({error.strerror}). Give a path in a writeable folder."
+            ) from error
 
     def append(self, record: bytes | bytearray | memoryview) -> None:
         """Write one ring record.
@@ -146,7 +149,9 @@ class RecordingWriter:
             self._file.write(record)
             self._file.write(_U32.pack(zlib.crc32(record)))
         except OSError as error:
-            raise OutputError(f"{self.path} cannot be written ({error}); what was recorded so far is kept.") from error
+            raise OutputError(
+                f"{self.path} cannot be written ({error.strerror}); what was recorded so far is kept. Make room there."
+            ) from error
         self.count += 1
 
     def close(self) -> None:
@@ -159,9 +164,12 @@ class RecordingWriter:
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise OutputError(f"{self.path} cannot be written ({error}); its last records may be missing.") from error
+            raise OutputError(
+                f"{self.path} cannot be written ({error.strerror}); its last records may be missing. Make room there."
+            ) from error
         finally:
-            self._file.close()
+            with suppress(OSError):  # closing writes once more what a full disk did not take
+                self._file.close()
 
     def __enter__(self) -> RecordingWriter:
         return self

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ctypes
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -144,3 +145,22 @@ def test_a_recording_is_never_overwritten(tmp_path: Path) -> None:
         RecordingWriter(tmp_path / "run", HEADER)
     with pytest.raises(OutputError, match="cannot be written"):
         RecordingWriter(tmp_path / "no" / "run", HEADER)
+
+
+def test_a_full_disk_is_one_error_of_ours_and_leaves_what_was_recorded(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    path = tmp_path / "run.erlrec"
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))  # past it, writing fails as on a full disk
+    try:
+        writer = RecordingWriter(path, HEADER)
+        with pytest.raises(OutputError, match=r"run\.erlrec cannot be written .*what was recorded so far is kept"):
+            for tick in range(10_000):
+                writer.append(record(tick))
+        with pytest.raises(OutputError, match="its last records may be missing"):
+            writer.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    recording = read_recording(path)
+    assert not recording.complete
+    assert recording.records["tick"].tolist() == list(range(len(recording.records)))
+    assert len(recording.records) > 500
