@@ -1,7 +1,8 @@
 """The command line: parses, calls one function, prints. Heavy modules are imported by the command that needs them.
 
-Exit codes: 0 done; 1 an :class:`~edgerl.errors.EdgerlError`; 2 wrong usage; 3 a gate said no. Anything else is a bug
-and shows its traceback.
+Exit codes: 0 done; 1 an :class:`~edgerl.errors.EdgerlError`; 2 wrong usage; 3 a gate said no; 130 Ctrl-C before or
+after the robot was driven. Anything else is a bug and shows its traceback. With ``--json`` each of them prints one
+document.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, cast
 
 import typer
 
@@ -38,14 +39,48 @@ ImageLayout = Annotated[
 Bundle = Annotated[Path, typer.Argument(help="Bundle, as edgerl pack writes it.", show_default=False)]
 
 
+INTERRUPTED: Final = 130
+"""As shells count it: 128 + SIGINT."""
+MAX_SEED: Final = 2**63 - 1
+_UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
+"""What the parser raises at any wrong usage; typer does not give it a public name."""
+
+
 def main() -> None:
     """Run the command line and leave with its exit code."""
     as_json = "--json" in sys.argv
     try:
-        app()
+        _refuse_names_that_are_no_text()
+        code = app(standalone_mode=not as_json)
     except EdgerlError as error:
         console.show_error(error, as_json=as_json)
         sys.exit(error.exit_code)
+    except _UsageError as error:
+        console.show_json_error("UsageError", error.format_message(), error.exit_code)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, ImportError) as error:
+        if not _was_interrupted(error):
+            raise
+        code = INTERRUPTED
+    if code == INTERRUPTED and as_json:
+        console.show_json_error("Interrupted", "Stopped by Ctrl-C before it was done.", INTERRUPTED)
+    sys.exit(code)
+
+
+def _refuse_names_that_are_no_text() -> None:
+    for word in sys.argv[1:]:
+        if any("\ud800" <= one <= "\udfff" for one in word):  # how Python carries bytes that are no UTF-8
+            raise EdgerlError(
+                f"{word!r} is not valid UTF-8. edgerl writes the names of files into its own, so they have to be text; "
+                "rename the file."
+            )
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is at the root of an error; a native module that it hits while loading turns it into another."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _version(value: bool) -> None:
@@ -54,6 +89,12 @@ def _version(value: bool) -> None:
 
         typer.echo(version("edgerl"))
         raise typer.Exit
+
+
+def _targets(begun: str) -> list[str]:
+    from edgerl.target import known_targets
+
+    return [name for name in known_targets() if name.startswith(begun)]
 
 
 @app.callback()
@@ -87,11 +128,18 @@ def export(
     from edgerl import export as exporting
 
     if template:
+        if output is not None or truth is not None or spec is not None:
+            raise typer.BadParameter("exports nothing, so leave -o, --truth and --spec away", param_hint="--template")
         text = exporting.checkpoint_template(checkpoint, stats=stats, trainer=trainer, image_layout=image_layout)
-        typer.echo(text, nl=False)
+        if as_json:
+            console.show_json({"template": text})
+        else:
+            typer.echo(text, nl=False)
         return
     if output is None:
         raise typer.BadParameter("name the ONNX file to write: -o policy.onnx", param_hint="-o")
+    if output.resolve() == checkpoint.resolve():
+        raise typer.BadParameter("this is the file that is read; choose another name", param_hint="-o")
     with console.display(quiet=as_json) as on_stage:
         result = exporting.export_checkpoint(
             checkpoint,
@@ -125,7 +173,9 @@ def inspect(
     if as_json:
         console.show_json(description)
     else:
-        console.show(description, str(path))
+        from edgerl.inspection import show_description
+
+        show_description(description, str(path))
 
 
 @app.command()
@@ -148,7 +198,9 @@ def diff(
 def pack(
     policy: Annotated[Path, typer.Argument(help="ONNX file, as edgerl export writes it.", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", help="The bundle to write.", show_default=False)],
-    target: Annotated[str, typer.Option(help="Where it will run; see edgerl targets.", show_default=False)],
+    target: Annotated[
+        str, typer.Option(help="Where it will run; see edgerl targets.", show_default=False, autocompletion=_targets)
+    ],
     envelope: Annotated[
         Path | None,
         typer.Option(help="TOML file with limits, budgets and fallback; otherwise derived from the action box."),
@@ -158,7 +210,7 @@ def pack(
         Path | None,
         typer.Option(help="Certificate of the export, where it is not beside the policy."),
     ] = None,
-    release: Annotated[int, typer.Option(help="Release number; robots refuse to go back.")] = 1,
+    release: Annotated[int, typer.Option(help="Release number; robots refuse to go back.", min=1)] = 1,
     as_json: Json = False,
 ) -> None:
     """Pack a policy with its limits and its golden set into one verified file."""
@@ -192,23 +244,32 @@ def verify(bundle: Bundle, as_json: Json = False) -> None:
 def run(
     bundle: Bundle,
     robot: Annotated[str, typer.Option(help="gym:ENV_ID or udp:HOST:PORT.", show_default=False)],
-    seed: Annotated[int, typer.Option(help="Seed of a gym: robot's first episode.")] = 0,
-    episodes: Annotated[int, typer.Option(help="Episodes of a gym: robot.", min=1)] = 1,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Seed of a gym: robot's first episode; 0 where not given.", min=0, max=MAX_SEED),
+    ] = None,
+    episodes: Annotated[int | None, typer.Option(help="Episodes of a gym: robot; 1 where not given.", min=1)] = None,
     realtime_s: Annotated[
         float | None,
         typer.Option("--realtime", help="Seconds in real time before a gym: robot goes on in lockstep.", min=0),
     ] = None,
     ticks: Annotated[int | None, typer.Option(help="Stop after so many ticks.", min=1)] = None,
-    recording: Annotated[Path | None, typer.Option(help="File to record every tick in.")] = None,
+    recording: Annotated[
+        Path | None,
+        typer.Option(help="New file for the record of every tick; otherwise one named after bundle and time."),
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="HTML file to write a report into.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Drive a robot with a bundle."""
+    """Drive a robot with a bundle. Ctrl-C ends it in order, a second one is an e-stop."""
+    for name, value in (("--seed", seed), ("--episodes", episodes), ("--realtime", realtime_s)):
+        if value is not None and robot.startswith("udp:"):
+            raise typer.BadParameter("only a gym: robot has it; leave it away", param_hint=name)
     from edgerl.run import run_file
     from edgerl.runtime.run import RunOptions
 
     realtime = math.inf if realtime_s is None else realtime_s
-    options = RunOptions(seed=seed, episodes=episodes, realtime_s=realtime, ticks=ticks)
+    options = RunOptions(seed=seed or 0, episodes=episodes or 1, realtime_s=realtime, ticks=ticks)
     with presentation.run_progress(quiet=as_json) as on_progress:
         result = run_file(bundle, robot, recording=recording, report=report, options=options, on_progress=on_progress)
     if as_json:
@@ -262,5 +323,4 @@ def modes(as_json: Json = False) -> None:
     if as_json:
         console.show_json(rows)
     else:
-        cells = [[row.mode, row.event, row.source, row.next_mode] for row in rows]
-        console.show_table("Mode table", ["mode", "event", "this tick's command", "next mode"], cells)
+        presentation.show_modes(rows)

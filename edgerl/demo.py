@@ -20,7 +20,7 @@ from edgerl.errors import OutputError
 from edgerl.export import export_checkpoint, save_export
 from edgerl.parity import ParityReport
 from edgerl.report.run_report import TrainerReturn
-from edgerl.run import run_file
+from edgerl.run import check_extras, run_file
 from edgerl.runtime.drive import Progress
 from edgerl.runtime.result import RunResult
 from edgerl.runtime.run import RunOptions
@@ -69,6 +69,7 @@ def run_demo(
         OutputError: The folder cannot be written.
     """
     begun = time.monotonic()
+    check_extras(ROBOT, "report.html")
     say = on_stage or (lambda _: None)
     source, folder = data_folder("examples") / "halfcheetah", _made(Path(folder))
     model, bundle, report = folder / "policy.onnx", folder / "policy.edgerl", folder / "report.html"

@@ -39,7 +39,7 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
         OutputError: As :func:`write_file`; nothing staged is left behind.
     """
     for path in contents:
-        _check_place(path)
+        check_place(path)
     staged: dict[Path, Path] = {}
     try:
         for path, data in contents.items():
@@ -68,7 +68,7 @@ def fresh_folder(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     if os.path.lexists(path):
         raise OutputError(f"{path}: already exists. Expected a name that is free; choose another or remove this one.")
-    _check_place(path)
+    check_place(path)
     part = _part_name(path)
     with _writing(path):
         part.mkdir()
@@ -118,8 +118,12 @@ def _part_name(path: Path) -> Path:
     return path.with_name(f".{path.name[:64]}.{secrets.token_hex(6)}.part")
 
 
-def _check_place(path: Path) -> None:
-    """Refuse a missing folder and anything but a regular file: replacing /dev/null would break the machine."""
+def check_place(path: Path) -> None:
+    """Refuse a missing folder and anything but a regular file: replacing /dev/null would break the machine.
+
+    Raises:
+        OutputError: No file can be written there.
+    """
     if not path.parent.is_dir():
         raise OutputError(f"{path}: the folder {path.parent} does not exist. Make it first, or choose another place.")
     with suppress(FileNotFoundError):

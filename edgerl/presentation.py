@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from edgerl.console import display, err, note, show_pairs, show_table, status
+from edgerl.console import display, err, heading, note, show_pairs, show_table, status, visible
+
+COMMAND_SOURCES = (
+    ("policy", "the policy's action of this tick, through the envelope"),
+    ("hold", "the command that was written last"),
+    ("safe", "the bundle's safe command"),
+    ("on-reject", "what the bundle names for a refused command: hold, safe or lapse"),
+    ("ladder", "after a fault: hold, then safe, then lapse, for the times that the bundle gives"),
+    ("lapse", "nothing; the robot's own time-out acts"),
+)
+"""What the table's words for a tick's command mean."""
+CLOCKS = {"GRID": " in real time", "LOCKSTEP": " in lockstep"}
 
 if TYPE_CHECKING:
     from edgerl.artifacts import Comparison
@@ -17,18 +28,21 @@ if TYPE_CHECKING:
     from edgerl.demo import DemoResult
     from edgerl.export import Certificate
     from edgerl.parity import ParityReport
+    from edgerl.runtime.core import ModeRow
     from edgerl.runtime.drive import Progress
     from edgerl.runtime.quantiles import Summary
-    from edgerl.runtime.result import RunResult
+    from edgerl.runtime.result import Misses, RunResult, Timing
 
 
 def show_certificate(certificate: Certificate) -> None:
     """Print what an export was compared with, and what is still unknown."""
     parity = certificate.parity
-    err.print(Text("parity", "bold"), status(parity.status), f"against {parity.against}, {parity.rows:,} rows")
     if parity.status == "not_run":
+        err.print(Text("parity", "bold"), status(parity.status) + Text(f": {parity.against}"))
         note("Nothing proves that this export acts as trained. Give recorded actions of the trainer with --truth.")
     else:
+        against = Text(f"against {visible(parity.against)}, {parity.rows:,} rows")
+        err.print(Text("parity", "bold"), status(parity.status), against)
         _show_channels(parity)
     if certificate.defaults:
         note(f"from the trainer's defaults: {', '.join(certificate.defaults)}")
@@ -71,25 +85,32 @@ def show_comparison(comparison: Comparison) -> None:
 def show_run(result: RunResult) -> None:
     """Print what a run came to."""
     style = "green" if result.ended in ("done", "ticks") else "bold red"
-    err.print(Text(result.ended, style), result.message)
-    misses, timing = result.misses, result.timing
+    err.print(Text(result.ended, style) + Text(f": {visible(result.message)}", "default"), soft_wrap=True)
+    ticks = f"{result.ticks:,}: {result.realtime_ticks:,} in real time, {result.lockstep_ticks:,} in lockstep"
+    rows = [["ticks", ticks], *loop_rows(result.misses, result.timing)]
+    rows += [
+        [
+            f"episode {one.index}",
+            f"return {one.episode_return:.1f} in {one.steps:,} steps{', cut short' * bool(one.left)}",
+        ]
+        for one in result.episodes
+        if one.episode_return is not None
+    ]
+    show_pairs([*rows, ["recording", result.recording]])
+
+
+def loop_rows(misses: Misses, timing: Timing) -> list[list[str]]:
+    """Return what went wrong in a run and its times, as rows of a name and a text."""
     late = (
         f"{misses.actions_late} late actions, {misses.states_lost} lost states, {misses.missed_periods} missed periods"
     )
-    rows = [
-        ["ticks", f"{result.ticks:,}: {result.realtime_ticks:,} in real time, {result.lockstep_ticks:,} in lockstep"],
+    return [
         ["misses", f"{late}, of {misses.ticks:,} ticks with the policy in charge"],
         ["envelope", f"{misses.rejected} commands rejected, {misses.saturated} saturated"],
         ["latency", _quantiles(timing.latency, "state stamp to command written")],
         ["lateness", _quantiles(timing.lateness, "tick start minus scheduled start")],
         ["inference", _quantiles(timing.inference, "inside the engine")],
     ]
-    rows += [
-        [f"episode {one.index}", f"return {one.episode_return:.1f} in {one.steps:,} steps"]
-        for one in result.episodes
-        if one.episode_return is not None
-    ]
-    show_pairs([*rows, ["recording", result.recording]])
 
 
 def show_demo(result: DemoResult) -> None:
@@ -108,8 +129,31 @@ def show_demo(result: DemoResult) -> None:
             ["report", result.report],
         ]
     )
-    well = Text("The demo went well", "bold green") if result.passed else Text("The demo did not go well", "bold red")
-    err.print(well, f"({result.seconds:.0f} s).")
+    if result.passed:
+        verdict = Text("The demo went well", "bold green")
+    elif result.run.ended in ("stopped", "estop"):
+        verdict = Text("The demo was stopped before it could tell", "bold yellow")
+    else:
+        verdict = Text("The demo did not go well", "bold red")
+    err.print(verdict, f"({result.seconds:.0f} s).")
+
+
+def show_modes(rows: Sequence[ModeRow]) -> None:
+    """Print the mode table: in each mode, the events with the same consequence share a line."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for row in rows:
+        groups.setdefault((row.mode, row.source, row.next_mode), []).append(row.event)
+    cells, above = [], ""
+    for (mode, source, next_mode), events in groups.items():
+        cells.append(["" if mode == above else mode, source, next_mode, ", ".join(events)])
+        above = mode
+    show_table("What is sent in each mode, whatever happens", ["mode", "command", "next mode", "on"], cells)
+    heading("command", "")
+    show_pairs([[name, text] for name, text in COMMAND_SOURCES if any(row.source == name for row in rows)])
+    entered = {"safe", *(row.next_mode for row in rows if row.next_mode != row.mode)}
+    idle = sorted({row.mode for row in rows} - entered)
+    if idle:
+        note(f"No event leads to {', '.join(idle)} in this version.")
 
 
 @contextmanager
@@ -118,8 +162,9 @@ def run_progress(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
     with display(quiet=quiet) as say:
 
         def on_progress(now: Progress) -> None:
-            counts = f"{now.actions_late} late, {now.states_lost} lost, {now.missed_periods} missed"
-            say(f"{now.stage}: {now.mode.name}, clock {now.clock.name.lower()}, tick {now.ticks:,}; {counts}")
+            counts = f"{now.actions_late} late, {now.states_lost} lost, {now.missed_periods} missed periods"
+            clock = CLOCKS.get(now.clock.name, "")
+            say(f"{now.stage}: {now.mode.name}{clock}, tick {now.ticks:,}; {counts}")
 
         yield on_progress
 
@@ -137,6 +182,8 @@ def _show_channels(parity: ParityReport) -> None:
 def _quantiles(summary: Summary | None, what: str) -> str:
     if summary is None:
         return f"not known: robot and controller have different clocks ({what})"
+    if not summary.n:
+        return f"no tick in real time ({what})"
     carried = [f"p{one.q * 100:g} {one.value / 1e3:,.0f} µs" for one in summary.quantiles if one.value is not None]
     return ", ".join([*carried, f"n = {summary.n:,}"]) + f" ({what})"
 

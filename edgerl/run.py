@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 from edgerl.bundle.load import load_bundle
+from edgerl.errors import MissingExtra
+from edgerl.files import check_place
 from edgerl.report.collect import report_of
 from edgerl.report.page import write_report
 from edgerl.report.run_report import TrainerReturn
@@ -37,13 +40,29 @@ def run_file(
         on_progress: Called about ten times a second.
 
     Raises:
+        MissingExtra: The simulator or the plots are not installed.
         BundleError: The bundle is damaged or cannot be read.
         LoopError: The robot, the guardian or the policy did not start.
         OutputError: A file could not be written.
     """
+    check_extras(robot, report)
     loaded = load_bundle(bundle)
+    if report is not None:
+        check_place(Path(report))
     path = Path(recording) if recording else Path(f"{Path(bundle).stem}-{time.strftime('%Y%m%d-%H%M%S')}.erlrec")
     result = run(loaded, robot, path, options or RunOptions(), on_progress)
     if report is not None:
         write_report(report, report_of(loaded, bundle, result, trainer_return=trainer_return))
     return result
+
+
+def check_extras(robot: str, report: Path | str | None) -> None:
+    """Refuse a run that would miss something at its end, or halfway, before anything is started.
+
+    Raises:
+        MissingExtra: The simulator or the plots are not installed.
+    """
+    if robot.startswith("gym:") and find_spec("gymnasium") is None:
+        raise MissingExtra("A Gymnasium environment as the robot", "sim")
+    if report is not None and find_spec("matplotlib") is None:
+        raise MissingExtra("A report with plots", "report")

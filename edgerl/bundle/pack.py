@@ -21,7 +21,7 @@ from edgerl.bundle.replay import replay_golden
 from edgerl.bundle.verify import check_golden, run_golden
 from edgerl.envelope import Envelope, check_envelope, default_envelope
 from edgerl.envelope.file import read_envelope
-from edgerl.errors import BundleError, MissingFacts, UnreadableFile
+from edgerl.errors import BundleError, MissingFacts, OutputError, UnreadableFile
 from edgerl.export import MAX_CERTIFICATE_BYTES, Certificate, export_paths
 from edgerl.golden import GoldenSet, load_golden, save_golden_bytes
 from edgerl.model import PolicyModel, load_model
@@ -32,6 +32,7 @@ from edgerl.target import Target, load_target
 MODEL_PATH = "model.onnx"
 GOLDEN_PATH = "golden.npz"
 CERTIFICATE_PATH = "certificate.json"
+SUFFIX = ".edgerl"
 PREFERRED_BACKENDS = ("onnxruntime",)
 """Built where no engine is given: the first of these that the target takes."""
 
@@ -128,8 +129,10 @@ def pack_files(
 
     Raises:
         EdgerlError: A file is not readable or not what it should be, or a reason of :func:`pack`; nothing is written.
-        OutputError: The bundle could not be written.
+        OutputError: ``output`` does not end in .edgerl, or the bundle could not be written.
     """
+    if Path(output).suffix != SUFFIX:
+        raise OutputError(f"{output}: a bundle's name ends in {SUFFIX}. Choose one such as policy{SUFFIX}.")
     model = load_model(policy)
     _check_spec(model.spec)  # before an envelope is resolved against what is not known
     golden_beside, certificate_beside = export_paths(policy)

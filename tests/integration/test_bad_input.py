@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import pickle
+import sys
 import zipfile
 from pathlib import Path
 
@@ -267,3 +268,34 @@ def test_an_output_that_cannot_be_written(edgerl, tmp_path):
     assert list(tmp_path.iterdir()) == []
     assert edgerl("export", EXAMPLE, "-o", tmp_path / "p.bin").code == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["out/p.zip", "out/p.onnx", "out/p"])
+def test_a_bundle_that_is_called_like_something_else(refused, packed, name):
+    words = ("pack", packed / "policy.onnx", "--target", "linux-x86_64", "-o", name)
+    refused(*words, says=[name[4:], ".edgerl"])
+
+
+def test_packing_never_replaces_the_model_that_it_reads(edgerl, packed):
+    before = (packed / "policy.onnx").read_bytes()
+    words = ("pack", packed / "policy.onnx", "--target", "linux-x86_64", "-o", packed / "policy.onnx")
+    assert edgerl(*words).code == 1
+    assert (packed / "policy.onnx").read_bytes() == before
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_the_robot_moves(refused, packed, tmp_path):
+    words = ("run", packed / "policy.edgerl", "--robot", "gym:HalfCheetah-v5", "--recording", "out/r.erlrec")
+    refused(*words, "--report", tmp_path / "nowhere" / "r.html", says=["nowhere"])
+    refused(*words, "--report", tmp_path, says=["no regular file"])
+
+
+@pytest.mark.parametrize(("module", "extra"), [("gymnasium", "sim"), ("matplotlib", "report")])
+def test_an_extra_that_is_missing_is_said_before_anything_is_started(refused, packed, monkeypatch, module, extra):
+    monkeypatch.setitem(sys.modules, module, None)
+    words = ("run", packed / "policy.edgerl", "--robot", "gym:HalfCheetah-v5", "--recording", "out/r.erlrec")
+    refused(*words, "--report", "out/r.html", says=[f"edgerl[{extra}]"])
+    refused("demo", "-o", "out/demo", says=[f"edgerl[{extra}]"])
+
+
+def test_a_name_that_is_no_text(refused, tmp_path):
+    refused("export", f"{tmp_path}/a\udcff.zip", "-o", "out/p.onnx", says=["a\\udcff.zip", "UTF-8", "rename"])

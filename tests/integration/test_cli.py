@@ -9,7 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
+
+from edgerl import cli
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "halfcheetah"
 PROGRAM = Path(sys.executable).with_name("edgerl")
@@ -55,7 +60,7 @@ def test_the_same_checkpoint_gives_the_same_three_files(edgerl, tmp_path):
 def test_inspect_shows_a_checkpoint_before_anything_is_exported(edgerl):
     answer = edgerl("inspect", EXAMPLE / "model.zip")
     assert answer.code == 0
-    for word in ("stable-baselines3", "2.9.2", "PPO", "gymnasium.spaces", "vecnormalize.pkl"):
+    for word in ("stable-baselines3", "2.9.2", "PPO", "gymnasium spaces.box.Box", "vecnormalize.pkl"):
         assert word in answer.err
     assert edgerl("inspect", EXAMPLE / "model.zip", "--json").json["algorithm"] == "PPO"
 
@@ -67,6 +72,56 @@ def test_inspect_shows_models_and_bundles(edgerl, packed):
     bundle = edgerl("inspect", packed / "policy.edgerl", "--json").json
     assert bundle["target"]["name"] == "linux-x86_64"
     assert edgerl("inspect", packed / "policy.edgerl").code == 0
+
+
+def test_inspect_tells_people_what_a_model_and_a_bundle_hold(edgerl, packed):
+    model = edgerl("inspect", packed / "policy.onnx").err
+    bundle = edgerl("inspect", packed / "policy.edgerl").err
+    for text in ("PPO by stable-baselines3", "period 50 ms", "17 float32", "-1 to 1: bthigh, bshin", "period_ns"):
+        assert text in model
+        assert text in bundle
+    assert "3 Gemm" in model
+    for text in ("parity passed 256 rows", "safe command 0 on all 6 channels", "then hold for 100 ms", "model.onnx"):
+        assert text in bundle
+    assert "None" not in model + bundle
+
+
+def test_inspect_tells_people_what_a_recording_holds(edgerl, packed, tmp_path):
+    pytest.importorskip("mujoco")
+    recording = tmp_path / "run.erlrec"
+    ran = edgerl(
+        "run", packed / "policy.edgerl", "--robot", "gym:HalfCheetah-v5", "--realtime", 0, "--ticks", 20,
+        "--recording", recording,
+    )  # fmt: skip
+    assert ran.code == 0
+    assert "no tick in real time" in ran.err
+    shown = edgerl("inspect", recording)
+    assert shown.code == 0
+    for text in ("ticks on gym:HalfCheetah-v5", "complete", "17 of state, 6 of command", "ACTIVE policy", "UTC"):
+        assert text in shown.err
+
+
+def test_inspect_says_of_a_foreign_model_that_it_carries_no_spec(edgerl, tmp_path):
+    graph = helper.make_graph(
+        [helper.make_node("Tanh", ["obs"], ["actions"])],
+        "policy",
+        [helper.make_tensor_value_info("obs", TensorProto.FLOAT, [1, 3])],
+        [helper.make_tensor_value_info("actions", TensorProto.FLOAT, [1, 3])],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "f.onnx")
+    shown = edgerl("inspect", tmp_path / "f.onnx")
+    assert "carries no spec" in shown.err
+    assert "1 Tanh" in shown.err
+
+
+@pytest.mark.parametrize("name", ["policy.onnx", "policy.edgerl"])
+def test_inspect_stays_inside_a_narrow_terminal(packed, name):
+    environment = {**os.environ, "COLUMNS": "40"}
+    done = subprocess.run(
+        [PROGRAM, "inspect", name], cwd=packed, env=environment, capture_output=True, text=True, check=True
+    )
+    headings = (name, "contract")
+    assert all(len(line) <= 40 for line in done.stderr.splitlines() if not line.startswith(headings))
 
 
 def test_pack_and_verify_show_every_claim_with_its_evidence(edgerl, packed, tmp_path):
@@ -141,6 +196,69 @@ def test_wrong_usage_ends_with_code_2(edgerl, words):
     assert "Traceback" not in answer.err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("inspect",),
+        ("inspect", "x", "--what"),
+        ("nonsense",),
+        ("export", "x.zip"),
+        ("run", "x.edgerl", "--robot", "gym:X", "--seed", "-1"),
+        ("run", "x.edgerl", "--robot", "gym:X", "--seed", 2**63),
+        ("run", "x.edgerl", "--robot", "udp:127.0.0.1:7000", "--episodes", "2"),
+        ("run", "x.edgerl", "--robot", "udp:127.0.0.1:7000", "--realtime", "2"),
+        ("pack", "x.onnx", "--target", "linux-x86_64", "-o", "x.edgerl", "--release", "0"),
+        ("export", "x.onnx", "-o", "x.onnx"),
+        ("export", "x.zip", "--template", "-o", "x.toml"),
+    ],
+)
+def test_wrong_usage_is_one_json_document_too(edgerl, words):
+    answer = edgerl(*words, "--json")
+    assert answer.code == 2
+    assert answer.err == ""
+    assert answer.json["error"]["exit_code"] == 2
+    assert answer.json["error"]["message"]
+    plain = edgerl(*words)
+    assert (plain.code, plain.out) == (2, "")
+    assert answer.json["error"]["message"].split()[0] in plain.err
+
+
+def test_a_template_with_json_is_one_document(edgerl):
+    assert edgerl("export", EXAMPLE, "--template", "--json").json["template"] == edgerl(
+        "export", EXAMPLE, "--template"
+    ).out  # fmt: skip
+
+
+def test_a_failed_gate_keeps_its_exit_code_with_json(edgerl, packed, tmp_path):
+    with np.load(EXAMPLE / "truth.npz") as arrays:
+        np.savez(tmp_path / "truth.npz", obs=arrays["obs"], action=arrays["action"] + np.float32(0.5))
+    answer = edgerl("export", EXAMPLE, "--truth", tmp_path / "truth.npz", "-o", tmp_path / "p.onnx", "--json")
+    assert answer.code == answer.json["error"]["exit_code"] == 3
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), ImportError("initialization failed")])
+def test_ctrl_c_ends_with_130_wherever_it_hits(edgerl, monkeypatch, interruption):
+    if isinstance(interruption, ImportError):
+        interruption.__cause__ = KeyboardInterrupt()
+
+    def interrupted(**_):
+        raise interruption
+
+    monkeypatch.setattr(cli, "app", interrupted)
+    assert (edgerl("targets").code, edgerl("targets").err) == (130, "")
+    answer = edgerl("targets", "--json")
+    assert answer.code == answer.json["error"]["exit_code"] == 130
+
+
+def test_an_import_that_fails_by_itself_is_a_bug_and_shows(edgerl, monkeypatch):
+    def broken(**_):
+        raise ImportError("no such module")
+
+    monkeypatch.setattr(cli, "app", broken)
+    with pytest.raises(ImportError):
+        edgerl("targets")
+
+
 def test_every_command_has_help_and_json(edgerl):
     commands = ("export", "inspect", "diff", "pack", "verify", "run", "demo", "targets", "modes")
     overview = edgerl("--help").out
@@ -172,6 +290,14 @@ def test_completion_knows_the_commands():
     environment = {**os.environ, "_EDGERL_COMPLETE": "complete_bash", "COMP_WORDS": "edgerl ex", "COMP_CWORD": "1"}
     done = subprocess.run([PROGRAM], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["export"]
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")
+def test_completion_knows_the_targets():
+    words = {"COMP_WORDS": "edgerl pack --target linux-x", "COMP_CWORD": "3"}
+    environment = {**os.environ, "_EDGERL_COMPLETE": "complete_bash", **words}
+    done = subprocess.run([PROGRAM], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["linux-x86_64"]
 
 
 def test_the_installed_program_prints_one_json_document_and_nothing_else():
