@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,9 @@ from edgerl.errors import UnsupportedPolicy
 from edgerl.untrusted.foreign import Foreign, brief
 
 _SUPPORTED = "Box, Discrete, MultiDiscrete, MultiBinary, and a Dict of these"
-_MAX_ELEMENTS = 1 << 26
+Numbers: TypeAlias = npt.NDArray[Any]
+_MAX_ELEMENTS = 1 << 22
+"""A camera image of two megapixels; a shape alone can ask for this much memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,8 +152,8 @@ def _read_discrete(parts: Mapping[str, object]) -> Discrete:
 
 
 def _read_multi_discrete(parts: Mapping[str, object]) -> MultiDiscrete:
-    choices = np.asarray(parts["nvec"])
-    starts = np.asarray(parts.get("start", np.zeros_like(choices)))
+    choices = _array(parts["nvec"])
+    starts = _array(parts.get("start", np.zeros_like(choices)))
     return MultiDiscrete(
         tuple(_count(item) for item in choices.ravel()),
         choices.shape,
@@ -160,7 +162,7 @@ def _read_multi_discrete(parts: Mapping[str, object]) -> MultiDiscrete:
 
 
 def _read_multi_binary(parts: Mapping[str, object]) -> MultiBinary:
-    return MultiBinary(tuple(_count(item) for item in np.atleast_1d(np.asarray(parts["n"])).ravel()))
+    return MultiBinary(tuple(_count(item) for item in np.atleast_1d(_array(parts["n"])).ravel()))
 
 
 _READERS: Mapping[str, Callable[[Mapping[str, object]], PlainSpace]] = {
@@ -181,10 +183,18 @@ def _shape(value: object) -> tuple[int, ...]:
 
 
 def _floats(value: object, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    array = np.asarray(value)
+    array = _array(value)
     if array.dtype.kind not in "biuf":
         raise TypeError("a bound is not a number")
     return np.array(np.broadcast_to(array, shape), np.float64)
+
+
+def _array(value: object) -> Numbers:
+    """Return an array or a flat list of numbers as an array; lists of lists could hold one list a million times."""
+    flat = isinstance(value, (list, tuple)) and not any(isinstance(item, (list, tuple, np.ndarray)) for item in value)
+    if flat or isinstance(value, (np.ndarray, np.generic, int, float)):
+        return np.asarray(value)
+    raise TypeError(f"a {type(value).__name__} where numbers belong")
 
 
 def _integer(value: object) -> int:

@@ -11,6 +11,13 @@ from dataclasses import dataclass
 
 from edgerl.errors import CheckpointTooLarge
 
+CONTAINER_COST = 4
+"""Operations charged for a container: one byte of a pickle makes an empty set, which takes 220 bytes."""
+
+
+FREE_ELEMENTS, ELEMENTS_PER_BYTE = 1 << 20, 2
+"""Array elements that any file may make, and how many more for each of its bytes: tensors can share a storage."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -25,8 +32,8 @@ class Limits:
     archive_members: int = 20_000
     compression_ratio: int = 1_100
     """Unpacked over packed size of one member; deflate cannot exceed 1,032."""
-    pickle_operations: int = 1_000_000
-    """Opcodes of one pickle, and items that they copy."""
+    pickle_operations: int = 400_000
+    """Opcodes of one pickle, items that they copy, and :data:`CONTAINER_COST` for each container that they make."""
     depth: int = 200
     """Containers inside containers."""
     array_elements: int = 1 << 27
@@ -41,11 +48,14 @@ class Budget:
     Args:
         limits: What is accepted.
         where: Names the file in errors.
+        size: Of the file in bytes, which limits the elements of its arrays, too; None: not that.
     """
 
-    def __init__(self, limits: Limits, where: str) -> None:
+    def __init__(self, limits: Limits, where: str, size: int | None = None) -> None:
         self.limits = limits
         self.where = where
+        own = FREE_ELEMENTS + ELEMENTS_PER_BYTE * size if size is not None else limits.array_elements
+        self._most_elements = min(limits.array_elements, own)
         self._operations = 0
         self._elements = 0
 
@@ -65,11 +75,11 @@ class Budget:
         """Count elements of arrays, before they are allocated.
 
         Raises:
-            CheckpointTooLarge: More than ``limits.array_elements``.
+            CheckpointTooLarge: More than ``limits.array_elements``, or than a file of this size could hold.
         """
         self._elements += count
-        if self._elements > self.limits.array_elements:
-            raise CheckpointTooLarge(self.where, "number of array elements", self._elements, self.limits.array_elements)
+        if self._elements > self._most_elements:
+            raise CheckpointTooLarge(self.where, "number of array elements", self._elements, self._most_elements)
 
     def check_depth(self, depth: int) -> None:
         """Refuse containers nested too deeply.

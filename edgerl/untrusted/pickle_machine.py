@@ -6,14 +6,15 @@ Stack, marks and memo hold plain values and inert records. Reference: Lib/pickle
 from __future__ import annotations
 
 import pickletools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeAlias, cast
 
 import numpy as np
 
 from edgerl.errors import DamagedCheckpoint, UnsafeCheckpoint
 from edgerl.untrusted.foreign import Foreign, Malformed, Pending
-from edgerl.untrusted.limits import Budget
+from edgerl.untrusted.limits import CONTAINER_COST, Budget
+from edgerl.untrusted.nesting import check_nesting
 from edgerl.untrusted.rebuild import BUILTIN, KNOWN, NUMPY, Rebuilders, checked_key
 
 _PYTHON2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
@@ -48,8 +49,6 @@ class Machine:
         self._stack: list[object] = []
         self._marks: list[list[object]] = []
         self._memo: dict[int, object] = {}
-        self._depth: dict[int, int] = {}
-        self._kept: list[object] = []
 
     def run(self, data: bytes) -> object:
         """Interpret the opcodes up to STOP and return what they made."""
@@ -59,7 +58,9 @@ class Machine:
                 position = at or 0
                 self._budget.spend_operations(1)
                 if opcode.name == "STOP":
-                    return self.drop()
+                    value = self.drop()
+                    check_nesting(value, self._budget)
+                    return value
                 self._act(opcode.name, argument)
         except (Malformed, ValueError, OverflowError, Warning) as error:
             what = f"not a valid pickle, byte {position}: {str(error)[:200]}"
@@ -98,19 +99,10 @@ class Machine:
         """Push a constant."""
         self._stack.append(value)
 
-    def push(self, value: object, parts: Iterable[object] = ()) -> None:
-        """Push a new container that holds ``parts``, one deeper than the deepest of them."""
-        self._deepen(value, parts)
+    def push(self, value: object) -> None:
+        """Push a new container or record."""
+        self._budget.spend_operations(CONTAINER_COST)
         self._stack.append(value)
-
-    def _deepen(self, container: object, parts: Iterable[object]) -> None:
-        depth = max((self._depth.get(id(part), 0) for part in parts), default=0) + 1
-        known = self._depth.get(id(container), 0)
-        if known == 0:
-            self._kept.append(container)  # so that its id stays its own
-        if depth > known:
-            self._budget.check_depth(depth)
-            self._depth[id(container)] = depth
 
     def mark(self, _argument: object) -> None:
         """MARK: begin a new stack above this one."""
@@ -165,12 +157,11 @@ class Machine:
         items = self.since_mark() if size is None else [self.drop() for _ in range(size)][::-1]
         if kind is frozenset:
             items = [checked_key(self._budget, item) for item in items]
-        self.push(kind(items), items)
+        self.push(kind(items))
 
     def extend(self, items: list[object]) -> None:
         """APPEND, APPENDS, ADDITEMS: add to the container on top."""
         target = self._top()
-        self._deepen(target, items)
         if isinstance(target, list):
             target.extend(items)
         elif isinstance(target, set):
@@ -185,7 +176,6 @@ class Machine:
         if len(flat) % 2:
             raise Malformed("a key without a value")
         target = self._top()
-        self._deepen(target, flat)
         for key, value in zip(flat[::2], flat[1::2], strict=True):
             if isinstance(target, dict):
                 target[checked_key(self._budget, key)] = value
@@ -224,7 +214,7 @@ class Machine:
         arguments, called = self.drop(), self.drop()
         if not isinstance(arguments, tuple):
             raise Malformed("the arguments of a call are not a tuple")
-        self.push(self._called(called, arguments), (called, *arguments))
+        self.push(self._called(called, arguments))
 
     def _called(self, called: object, arguments: tuple[object, ...]) -> object:
         if not isinstance(called, Foreign):
@@ -250,20 +240,20 @@ class Machine:
         made = self._called(cls, arguments)
         if isinstance(made, Foreign):
             made.kwargs = kwargs
-        self.push(made, (cls, *arguments, kwargs))
+        self.push(made)
 
     def instance(self, argument: object) -> None:
         """INST: an object of a class by name with the arguments since the mark."""
         arguments = self.since_mark()
         self.push_global(*_split(argument))
-        self.push(self._called(self.drop(), tuple(arguments)), arguments)
+        self.push(self._called(self.drop(), tuple(arguments)))
 
     def object_since_mark(self, _argument: object) -> None:
         """OBJ: class and arguments lie since the mark."""
         items = self.since_mark()
         if not items:
             raise Malformed("an object without a class")
-        self.push(self._called(items[0], tuple(items[1:])), items)
+        self.push(self._called(items[0], tuple(items[1:])))
 
     def build(self, _argument: object) -> None:
         """BUILD: give the object on top its state."""
@@ -272,7 +262,6 @@ class Machine:
         if isinstance(target, Pending):
             self._replace_top(target, target.build(state))
         elif isinstance(target, Foreign):
-            self._deepen(target, (state,))
             target.state = state
         elif isinstance(target, np.dtype) or not isinstance(target, (dict, list, set)):
             raise Malformed(f"a {type(target).__name__} has no state")

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from edgerl.errors import CheckpointTooLarge, DamagedCheckpoint, UnsafeCheckpoint
+from edgerl.errors import DamagedCheckpoint, UnsafeCheckpoint
 from edgerl.untrusted.foreign import Foreign, Malformed
 from edgerl.untrusted.limits import Budget, Limits
 from edgerl.untrusted.rebuild import Rebuilders, integers
@@ -96,11 +96,12 @@ def read_torch(data: bytes, where: str, limits: Limits | None = None) -> Pickled
             "this is a TorchScript archive, which holds a program",
             "Save the state_dict of the policy instead, or load it in Python and call edgerl.export_module.",
         )
-    tensors = _Tensors(archive, root)
+    budget = Budget(archive.limits, f"{where}:data.pkl", len(data))
+    tensors = _Tensors(archive, root, budget)
     return read_pickle(
         archive.read(pickles[0]),
         f"{where}:data.pkl",
-        archive.limits,
+        budget,
         rebuilders=tensors.rebuilders,
         persistent=tensors.storage,
     )
@@ -109,11 +110,11 @@ def read_torch(data: bytes, where: str, limits: Limits | None = None) -> Pickled
 class _Tensors:
     """Makes the storages and tensors of one archive."""
 
-    def __init__(self, archive: ZipReader, root: str) -> None:
+    def __init__(self, archive: ZipReader, root: str, budget: Budget) -> None:
         self._archive = archive
+        self._budget = budget
         self._root = root
         self._made: dict[tuple[str, str], _Storage] = {}
-        self._elements = 0
         order = archive.read(root + "byteorder").strip() if root + "byteorder" in archive else b"little"
         if order not in (b"little", b"big"):
             raise DamagedCheckpoint(archive.where, f"the byte order {order[:20]!r} is neither little nor big")
@@ -158,10 +159,7 @@ class _Tensors:
         width = 2 if code == "bfloat16" else np.dtype(code).itemsize
         if len(raw) % width:
             raise Malformed(f"a storage of {len(raw)} bytes does not hold whole values of {code}")
-        self._elements += len(raw) // width
-        limit = self._archive.limits.array_elements
-        if self._elements > limit:
-            raise CheckpointTooLarge(self._archive.where, "number of array elements", self._elements, limit)
+        self._budget.spend_elements(len(raw) // width)
         if code == "bfloat16":  # the upper half of a float32
             halves = np.frombuffer(raw, self._order + "u2").astype(np.uint32)
             widened: Tensor = (halves << np.uint32(16)).view(np.float32)

@@ -53,7 +53,7 @@ def read_pickle(
         UnsafeCheckpoint: It needs something that would have to be executed or looked up.
         CheckpointTooLarge: Past a limit.
     """
-    budget = limits if isinstance(limits, Budget) else Budget(limits or Limits(), where)
+    budget = limits if isinstance(limits, Budget) else Budget(limits or Limits(), where, len(data))
     machine = Machine(where, budget, rebuilders or {}, persistent)
     value = machine.run(data)
     return Pickled(value, tuple(sorted(machine.foreign)))

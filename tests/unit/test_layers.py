@@ -197,3 +197,25 @@ def test_spaces_of_gym_and_gymnasium_are_read():
 def test_a_space_that_makes_no_sense_is_refused(record):
     with pytest.raises(UnsupportedPolicy, match=r"the space ('a' )?is "):
         read_space(record, "space", "a.zip")
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "parts"),
+    [
+        ("MultiDiscrete", "nvec", {}),
+        ("MultiBinary", "n", {}),
+        ("Box", "low", {"dtype": np.dtype("f4"), "_shape": (2,), "high": np.ones(2)}),
+    ],
+)
+def test_lists_that_hold_one_list_a_million_times_are_refused_at_once(name, key, parts):
+    lists: list[object] = [2] * 100
+    for _ in range(5):  # 10^12 numbers, from 600 references
+        lists = [lists] * 100
+    with pytest.raises(UnsupportedPolicy, match="makes no sense"):
+        read_space(space(name, **{key: lists}, **parts), "space", "a.zip")
+
+
+def test_a_shape_alone_cannot_fill_the_memory():
+    record = space("Box", dtype=np.dtype("f4"), _shape=(1 << 25,), low=np.float32(0), high=np.float32(1))
+    with pytest.raises(UnsupportedPolicy, match="makes no sense"):
+        read_space(record, "space", "a.zip")

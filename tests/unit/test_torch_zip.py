@@ -140,6 +140,13 @@ def test_tensors_that_share_a_storage_are_counted_each_time():
         read_torch(data, "a.pt", Limits(array_elements=300))
 
 
+def test_views_of_one_storage_cannot_fill_the_memory_at_the_default_limits():
+    view = tensor("torch\nDoubleStorage", "0", 125_000, 0, (125_000,), (1,))
+    data = torch_file(b"(" + view * 60 + b"t", {"0": bytes(1_000_000)})
+    with pytest.raises(CheckpointTooLarge, match="array elements"):
+        read_torch(data, "a.pt")
+
+
 def test_an_archive_without_one_pickle_is_refused():
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as file:

@@ -389,14 +389,46 @@ def test_copying_one_list_many_times_is_counted():
         read(many, SMALL)
 
 
-def test_a_small_pickle_cannot_fill_the_memory():
-    hostile = [b"(" + b"}" * 19_000 + b".", b"cm\nn\n\x94" + b"h\x00)R" * 6_000 + b".", b"}\x94" * 9_000 + b"."]
-    for data in hostile:
-        tracemalloc.start()
-        read(data, SMALL)
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert peak < 10_000_000
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"(" + b"\x8f" * 500_000 + b".",
+        b"(" + b"(\x91" * 300_000 + b".",
+        b"cm\nn\n\x94(" + b"h\x00)R" * 200_000 + b".",
+        b"(" + b"}\x94" * 300_000 + b".",
+        b"(" + b"(im\nn\n" * 150_000 + b".",
+    ],
+)
+def test_a_pickle_of_a_megabyte_cannot_fill_the_memory(data):
+    tracemalloc.start()
+    with pytest.raises(CheckpointTooLarge, match="pickle operations"):
+        read(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 60_000_000
+
+
+def test_one_buffer_in_many_arrays_is_counted():
+    shared = np.zeros(200_000, ">f8").tobytes()
+    many = b"".join(
+        [b"\x80\x04(", pickle.dumps(np.dtype(">f8"), 2)[2:-1], b"q\x00", b"B", struct.pack("<I", len(shared)), shared,
+         b"q\x01", b"cnumpy.core.numeric\n_frombuffer\nq\x02",
+         b"h\x02(h\x01h\x00J@\r\x03\x00\x85\x8c\x01CtR" * 40, b"."]
+    )  # fmt: skip
+    with pytest.raises(CheckpointTooLarge, match="array elements"):
+        read(many)
+
+
+def test_a_container_that_is_filled_after_it_was_put_into_another_counts_as_deep():
+    chain = b"".join(b"]\x94a0j" + struct.pack("<I", index) for index in range(1, 300))
+    with pytest.raises(CheckpointTooLarge, match="depth"):
+        read(b"(]\x94" + chain + b"h\x00.")
+
+
+def test_a_cycle_is_read():
+    value = read(b"]\x94h\x00a.")
+    assert isinstance(value, list)
+    assert value[0] is value
 
 
 # -- fuzzing
