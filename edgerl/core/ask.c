@@ -17,21 +17,23 @@ static uint64_t now(const erl_loop *loop) {
 }
 
 static void post(erl_loop *loop, bool reset) {
+    loop->episode += reset;
     const erl_observation_header header = {
         .epoch = loop->status.epoch,
         .sequence = loop->tick.tick,
         .stamp_ns = loop->tick.tick_ns,
         .deadline_ns = loop->deadline_ns,
-        .flags = reset ? ERL_OBSERVATION_RESET : 0u,
+        .episode = loop->episode,
         .bytes = loop->config.observation_bytes,
     };
     loop->tick.post_ns = now(loop); /* before the policy is woken: it may answer before this process runs again */
     erl_observation_post(loop->segments.observation, &header, loop->observation);
 }
 
+/* Epoch 0 is nobody: its answers would be those of a policy that is gone. */
 static bool answers(const erl_loop *loop) {
-    return loop->action.epoch == loop->status.epoch && loop->action.sequence == loop->tick.tick &&
-           loop->action.count == loop->config.command_count;
+    return loop->action.epoch != 0 && loop->action.epoch == loop->status.epoch &&
+           loop->action.sequence == loop->tick.tick && loop->action.count == loop->config.command_count;
 }
 
 /* Looks once more after the deadline: an answer that is there then is better than none, and waits for nobody. */

@@ -128,9 +128,6 @@ typedef enum erl_on_violation { ERL_REJECT = 0, ERL_SATURATE = 1 } erl_on_violat
 #define ERL_STATE_WAITING 0x08u
 #define ERL_STATE_DONE 0x10u
 
-/* Flags of an observation. */
-#define ERL_OBSERVATION_RESET 0x01u /* recurrent state and histories start anew with this one */
-
 /* Why a wanted ARM has not happened yet (bits of status.arm_blockers). */
 #define ERL_ARM_NO_STATE 0x01u /* no new state in this tick, or no safe command sent yet */
 #define ERL_ARM_STATE_FAULT 0x02u
@@ -292,7 +289,7 @@ typedef struct erl_observation_header {
     uint64_t sequence;    /* of the tick; the answer echoes it */
     uint64_t stamp_ns;    /* the tick's clock */
     uint64_t deadline_ns; /* CLOCK_MONOTONIC: later answers are thrown away */
-    uint32_t flags;
+    uint32_t episode; /* recurrent state and histories start anew where it differs from the last one that was read */
     uint32_t bytes;
 } erl_observation_header;
 

@@ -154,6 +154,7 @@ struct erl_loop {
     uint64_t command_sequence;
     uint32_t arm_left; /* ticks until a wanted ARM is given up; 0: none is wanted */
     uint32_t action_seen;
+    uint32_t episode; /* counts the resets asked for: the policy may pass over an observation, not over a reset */
     uint32_t drained;     /* datagrams read in this tick */
     uint64_t deadline_ns; /* of this tick's action, CLOCK_MONOTONIC */
     volatile sig_atomic_t terminate; /* set by the guardian's SIGTERM */

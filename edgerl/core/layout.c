@@ -129,7 +129,7 @@ static const struct {
     FIELD(erl_observation_header, sequence),
     FIELD(erl_observation_header, stamp_ns),
     FIELD(erl_observation_header, deadline_ns),
-    FIELD(erl_observation_header, flags),
+    FIELD(erl_observation_header, episode),
     FIELD(erl_observation_header, bytes),
     SIZE(erl_observation_mailbox),
     FIELD(erl_observation_mailbox, magic),

@@ -72,7 +72,9 @@ static void drain(erl_loop *loop) {
 
 /* Until a state, an urgent request or the time-out. A socket that fails or babbles is left alone for a slice. */
 static void wait_for_state(erl_loop *loop) {
-    const uint64_t deadline_ns = now(loop) + loop->config.state_timeout_ns;
+    /* Without a supervisor nobody else can end this wait, and the ladder goes on in real time. */
+    const bool alone = loop->seen.supervisor_lost;
+    const uint64_t deadline_ns = now(loop) + (alone ? loop->config.period_ns : loop->config.state_timeout_ns);
     while (!loop->tick.observed && !erl_loop_request_urgent(loop)) {
         const uint64_t now_ns = now(loop);
         if (now_ns >= deadline_ns) {

@@ -145,12 +145,6 @@ class StateFlag(IntFlag):
     DONE = 0x10
 
 
-class ObservationFlag(IntFlag):
-    """Flags of a posted observation."""
-
-    RESET = 0x01
-
-
 class ArmBlocker(IntFlag):
     """Why a wanted ARM has not happened."""
 

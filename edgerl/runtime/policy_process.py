@@ -27,7 +27,7 @@ from edgerl.errors import EdgerlError, PolicyProcessError
 from edgerl.golden import read_golden, verify_golden
 from edgerl.runtime import core
 from edgerl.runtime.command_map import CommandMap
-from edgerl.runtime.enums import ObservationFlag, Result
+from edgerl.runtime.enums import Result
 from edgerl.runtime.job import Job, unpack_job
 from edgerl.runtime.processes import die_with_parent
 from edgerl.runtime.structs import ActionMailbox, ObservationHeader, ObservationMailbox
@@ -113,7 +113,8 @@ def serve(runner: Runner, spec: PolicySpec, mailboxes: Mailboxes) -> NoReturn:
         ctypes.addressof(header), mailboxes.record.ctypes.data, mailboxes.record.size,
     )  # fmt: skip
     action, address, count = mailboxes.action, values.ctypes.data, values.size
-    ok, bad, starts = int(Result.OK), int(Result.BAD), int(ObservationFlag.RESET)
+    ok, bad = int(Result.OK), int(Result.BAD)
+    episode = None  # of the last observation; those that were never read cannot hide a reset
     while True:
         result = wait(*waiting)
         if result != ok:
@@ -125,7 +126,8 @@ def serve(runner: Runner, spec: PolicySpec, mailboxes: Mailboxes) -> NoReturn:
             continue
         for target, source in inputs:
             copy(target, source)
-        if header.flags & starts:
+        if header.episode != episode:
+            episode = header.episode
             reset()
         begin_ns = clock()
         infer()

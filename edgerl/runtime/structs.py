@@ -149,7 +149,7 @@ class ObservationHeader(ctypes.Structure):
         ("sequence", _U64),
         ("stamp_ns", _U64),
         ("deadline_ns", _U64),
-        ("flags", _U32),
+        ("episode", _U32),
         ("bytes", _U32),
     ]
 

@@ -49,6 +49,15 @@ def test_arm_is_given_up_without_a_ready_policy_of_this_epoch(ready):
     assert world.observations == []
 
 
+def test_an_answer_of_epoch_zero_is_nobodys():
+    world = enter(Mode.ACTIVE)
+    core.set_epoch(world.at["requests"], 0)  # as the supervisor does just before it reports the policy's death
+    world.ticks(1)
+    assert world.record().events == {Event.ACTION_LATE}
+    assert world.record().header.source == Source.HOLD
+    assert world.read_status().actions_stale == 1
+
+
 def test_epoch_zero_is_nobody():
     world = World()
     core.set_epoch(world.at["requests"], 0)

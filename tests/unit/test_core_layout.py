@@ -70,7 +70,6 @@ def test_an_unknown_field_has_no_offset():
         (enums.OnViolation, "ERL_"),
         (enums.Drop, "ERL_DROP_"),
         (enums.StateFlag, "ERL_STATE_"),
-        (enums.ObservationFlag, "ERL_OBSERVATION_"),
         (enums.ArmBlocker, "ERL_ARM_"),
     ],
 )
@@ -86,7 +85,6 @@ def test_every_number_of_the_header_is_mirrored():
     flags = {f"CAUSE_{member.name}": member.value for member in enums.Verdict}
     flags |= {f"VERDICT_{member.name}": member.value for member in enums.Verdict}
     flags |= {f"STATE_{member.name}": member.value for member in enums.StateFlag}
-    flags |= {f"OBSERVATION_{member.name}": member.value for member in enums.ObservationFlag}
     flags |= {f"ARM_{member.name}": member.value for member in enums.ArmBlocker}
     for name, text in defines.items():
         value = flags[name] if name in flags else getattr(enums, name)

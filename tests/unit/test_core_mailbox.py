@@ -45,7 +45,7 @@ def test_an_observation_is_read_once():
     mailbox = posted()
     waiter = Waiter(ctypes.addressof(mailbox))
     assert waiter.wait() == Result.OK
-    assert (waiter.header.epoch, waiter.header.sequence, waiter.header.flags) == (EPOCH, 41, 1)
+    assert (waiter.header.epoch, waiter.header.sequence, waiter.header.episode) == (EPOCH, 41, 1)
     assert waiter.record.raw == bytes(range(64))
     assert waiter.wait() == Result.TIMEOUT
 

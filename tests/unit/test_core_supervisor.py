@@ -77,6 +77,18 @@ def test_a_dead_supervisor_in_lockstep_does_not_make_the_loop_spin():
     assert ticks < 6
 
 
+def test_alone_in_lockstep_the_loop_ends_long_before_its_state_time_out():
+    hour = 3_600_000 * MS
+    world = World(small_config(heartbeat_timeout_ns=25 * MS, state_timeout_ns=hour))
+    world.arm(LOCKSTEP)
+    begin = world.now
+    for _ in range(20):
+        if world.tick() == Result.ENDED:
+            break
+    assert world.now_mode() == Mode.STOPPED
+    assert world.now - begin < 200 * MS
+
+
 def test_heartbeats_are_ignored_where_no_time_out_is_configured():
     world = World(small_config(heartbeat_timeout_ns=0))
     world.arm()

@@ -81,7 +81,18 @@ def test_arming_and_an_episode_start_reset_the_policy():
     world.arm()
     world.ticks(1)
     world.ticks(1, StateFlag.EPISODE_START)
-    assert [header.flags for header in world.observations] == [1, 0, 1]
+    assert [header.episode for header in world.observations] == [1, 1, 2]
+
+
+def test_a_reset_that_the_policy_slept_through_stands_in_every_later_observation():
+    world = World()
+    world.arm()
+    asleep = world.policy
+    world.policy = lambda header, record: None
+    world.ticks(1, StateFlag.EPISODE_START)
+    world.policy = asleep
+    world.ticks(2)
+    assert [header.episode for header in world.observations] == [1, 2, 2, 2]
 
 
 def test_a_record_holds_the_whole_tick():
