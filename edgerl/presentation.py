@@ -84,18 +84,12 @@ def show_comparison(comparison: Comparison) -> None:
 
 def show_run(result: RunResult) -> None:
     """Print what a run came to."""
-    style = "green" if result.ended in ("done", "ticks") else "bold red"
-    err.print(Text(result.ended, style) + Text(f": {visible(result.message)}", "default"), soft_wrap=True)
-    ticks = f"{result.ticks:,}: {result.realtime_ticks:,} in real time, {result.lockstep_ticks:,} in lockstep"
-    rows = [["ticks", ticks], *loop_rows(result.misses, result.timing)]
-    rows += [
-        [
-            f"episode {one.index}",
-            f"return {one.episode_return:.1f} in {one.steps:,} steps{', cut short' * bool(one.left)}",
-        ]
-        for one in result.episodes
-        if one.episode_return is not None
-    ]
+    _show_ending(result)
+    rows = _run_rows(result)
+    for one in result.episodes:
+        if one.episode_return is not None:
+            cut = ", cut short" if one.left else ""
+            rows.append([f"episode {one.index}", f"return {one.episode_return:.1f} in {one.steps:,} steps{cut}"])
     show_pairs([*rows, ["recording", result.recording]])
 
 
@@ -115,7 +109,7 @@ def loop_rows(misses: Misses, timing: Timing) -> list[list[str]]:
 
 def show_demo(result: DemoResult) -> None:
     """Print what the demo came to and where its files lie."""
-    show_run(result.run)
+    _show_ending(result.run)
     trained, own = result.trainer_return, result.episode_return
     reached = "no episode ended" if own is None else f"{own:.1f}, {own / trained.mean:.1%} of the trainer's own"
     worst = max(result.parity.channels, key=lambda one: one.max_error)
@@ -124,8 +118,10 @@ def show_demo(result: DemoResult) -> None:
         [
             ["parity", f"{result.parity.status}: {error}"],
             ["return", f"{reached} ({trained.mean:.1f} ± {trained.std:.1f} in {trained.episodes} episodes)"],
+            *_run_rows(result.run),
             ["model", result.model],
             ["bundle", result.bundle],
+            ["recording", result.run.recording],
             ["report", result.report],
         ]
     )
@@ -167,6 +163,16 @@ def run_progress(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
             say(f"{now.stage}: {now.mode.name}{clock}, tick {now.ticks:,}; {counts}")
 
         yield on_progress
+
+
+def _show_ending(result: RunResult) -> None:
+    style = "green" if result.ended in ("done", "ticks") else "bold red"
+    err.print(Text(result.ended, style) + Text(f": {visible(result.message)}", "default"), soft_wrap=True)
+
+
+def _run_rows(result: RunResult) -> list[list[str]]:
+    ticks = f"{result.ticks:,}: {result.realtime_ticks:,} in real time, {result.lockstep_ticks:,} in lockstep"
+    return [["ticks", ticks], *loop_rows(result.misses, result.timing)]
 
 
 def _show_channels(parity: ParityReport) -> None:
