@@ -28,6 +28,7 @@ from edgerl.untrusted.npz import first_reason, parse_npz
 
 if TYPE_CHECKING:
     from edgerl.backends import Runner
+    from edgerl.spec import PolicySpec
 
 AnyArray = npt.NDArray[Any]
 
@@ -91,6 +92,26 @@ class GoldenVerdict:
             f"row {self.worst_row}, channel {self.worst_channel}: expected {self.expected!r}, found {self.found!r}, "
             f"tolerance {self.tolerance[self.worst_channel]:.3g}"
         )
+
+
+def check_golden(golden: GoldenSet, spec: PolicySpec, where: Path | str) -> None:
+    """Refuse a golden set whose arrays are not those of a spec, or which any answer would satisfy.
+
+    Raises:
+        GoldenError: A name, shape or dtype differs; the message names it. Or a tolerance is no number, or infinite.
+    """
+    expected = {f"input {item.name}": ((golden.rows, *item.shape), str(item.dtype)) for item in spec.inputs}
+    expected |= {f"state {item.name}": ((golden.rows, *item.shape), "float32") for item in spec.state}
+    action = "float32" if spec.action.kind == "continuous" else "int32"
+    expected["action"] = ((golden.rows, spec.action.size), action)
+    found = {f"input {name}": (array.shape, str(array.dtype)) for name, array in golden.inputs.items()}
+    found |= {f"state {name}": (array.shape, str(array.dtype)) for name, array in golden.state.items()}
+    found["action"] = (golden.expected_float32.shape, str(golden.expected_float32.dtype))
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise GoldenError(where, f"'{name}' is {found.get(name)}, the spec says {expected.get(name)}")
+    if not (np.isfinite(golden.tolerance).all() and (golden.tolerance >= 0).all()):
+        raise GoldenError(where, f"its tolerances are {golden.tolerance.tolist()[:4]}, valid are finite ones from 0")
 
 
 def verify_golden(
@@ -256,5 +277,5 @@ class _Fields:
 def _npy(array: AnyArray) -> bytes:
     buffer = io.BytesIO()
     whole = np.ascontiguousarray(array).reshape(array.shape)  # ascontiguousarray makes a vector of a scalar
-    np.lib.format.write_array(buffer, whole, version=(1, 0), allow_pickle=False)
+    np.save(buffer, whole, allow_pickle=False)
     return buffer.getvalue()

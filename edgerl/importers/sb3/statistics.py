@@ -140,7 +140,9 @@ def _array(path: Path, value: object, name: str) -> npt.NDArray[np.float64]:
 
 def _number(path: Path, parts: Mapping[str, object], name: str) -> float:
     value = parts.get(name)
-    if isinstance(value, (float, np.floating)) or (isinstance(value, (int, np.integer)) and abs(value) < _MAX_INTEGER):
+    if isinstance(value, (int, np.integer)):
+        value = int(value)
+    if isinstance(value, (float, np.floating)) or (isinstance(value, int) and abs(value) < _MAX_INTEGER):
         number = float(value)
         if number >= 0:
             return number
