@@ -1,0 +1,1 @@
+"""Getting a bundle onto a robot, and the robot's machine ready for it."""
