@@ -50,7 +50,7 @@ def min_max(x: NDArray[np.int64], y: NDArray[np.floating], limit: int) -> Bins:
 
 def log_edges(values: Floats, count: int) -> Floats:
     """Return ``count`` + 1 edges, equal in ratio, that hold all ``values`` > 0, shape (n,), n > 0."""
-    low, high = float(values.min()), float(values.max())
+    low, high = float(np.min(values)), float(np.max(values))
     if high <= low * 1.0001:  # all the same: a bin of a tenth around it
         low, high = low / 1.05, high * 1.05
     return np.asarray(np.geomspace(low * 0.999999, high * 1.000001, count + 1), np.float64)

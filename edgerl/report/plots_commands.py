@@ -94,7 +94,7 @@ def _bits(words: NDArray[np.uint64], index: int) -> NDArray[np.bool_]:
 def _view(command: NDArray[np.floating], limits: ChannelLimits) -> tuple[float, float]:
     """Return the values to show: all that was sent, and the limits where they are near."""
     sent = command[np.isfinite(command)]
-    low, high = (float(sent.min()), float(sent.max())) if sent.size else (0.0, 0.0)
+    low, high = (float(np.min(sent)), float(np.max(sent))) if sent.size else (0.0, 0.0)
     spread = max(high - low, 1e-6 * max(abs(low), abs(high)), 1e-9)
     near = [limit for limit in (limits.low, limits.high) if math.isfinite(limit)]
     near = [limit for limit in near if not sent.size or low - _VIEW * spread <= limit <= high + _VIEW * spread]

@@ -72,7 +72,7 @@ def histogram(name: str, timing: Timing, limits: tuple[tuple[str, int], ...]) ->
     counts, _ = np.histogram(values, edges)
 
     def draw(axes: Axes) -> None:
-        tall = int(counts.max())
+        tall = int(np.max(counts))
         axes.fill_between(edges, 0.5 if tall > 50 else 0, np.append(counts, 0), step="post", color=BLUE, linewidth=0)
         if tall > 50:
             log_axis(axes, "y", 0.5, tall * 2)
@@ -96,7 +96,7 @@ def tail_curves(timings: tuple[Timing, ...]) -> Html:
 
     def draw(axes: Axes) -> None:
         log_axis(axes, "y", smallest / 2, 1.5)
-        log_axis(axes, "x", max(float(everything.min()), FLOOR_US) / 1.2, max(float(everything.max()), 1.0) * 1.5)
+        log_axis(axes, "x", max(float(np.min(everything)), FLOOR_US) / 1.2, max(float(np.max(everything)), 1.0) * 1.5)
         for timing, colour in zip(timings, CURVE_COLOURS, strict=False):
             x, share = _survival(timing.values_ns)
             axes.step(x, share, where="post", color=colour, linewidth=1.6)

@@ -14,6 +14,7 @@ import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,7 +150,7 @@ _SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
 
 def address(buffer: object) -> int:
     """Return the address of a buffer's first byte; read-only mappings too. The caller keeps the buffer alive."""
-    return int(np.frombuffer(buffer, dtype=np.uint8).ctypes.data)  # type: ignore[call-overload]
+    return int(np.frombuffer(cast("Any", buffer), dtype=np.uint8).ctypes.data)
 
 
 def new_config() -> Config:

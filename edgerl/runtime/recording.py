@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -114,7 +114,8 @@ def record_dtype(state_count: int, command_count: int) -> np.dtype[Any]:
     size = record_bytes(state_count, command_count)
     columns.append(("crc", np.dtype(np.uint32), size))
     names, formats, offsets = (list(column) for column in zip(*columns, strict=True))
-    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": size + _U32.size})
+    form: Any = {"names": names, "formats": formats, "offsets": offsets, "itemsize": size + _U32.size}
+    return cast("np.dtype[Any]", np.dtype(form))
 
 
 class RecordingWriter:
@@ -153,6 +154,17 @@ class RecordingWriter:
                 f"{self.path} cannot be written ({error.strerror}); what was recorded so far is kept. Make room there."
             ) from error
         self.count += 1
+
+    def flush(self) -> None:
+        """Hand everything to the kernel: what was recorded survives the death of this process.
+
+        Raises:
+            OutputError: The disk is full or gone.
+        """
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(f"{self.path} cannot be written ({error}); what was recorded so far is kept.") from error
 
     def close(self) -> None:
         """Write the end mark and bring everything to the disk."""
