@@ -36,6 +36,9 @@ def read(data: bytes, limits: Limits | None = None) -> object:
 class Colour(enum.Enum):
     RED = 1
 
+    def __reduce_ex__(self, _protocol):  # as most versions of Python do by themselves; 3.11.2 names Colour.RED instead
+        return type(self), (self.value,)
+
 
 class Plain:
     def __init__(self):
