@@ -9,11 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgerl.deploy.doctor.check import Unread
+from edgerl.deploy.doctor import Examination
+from edgerl.deploy.doctor.check import Check, Unread
 from edgerl.deploy.doctor.tries import Attempt, Limits
 from edgerl.errors import PlatformError
 from edgerl.runtime.core import GUARDIAN_NAME, LIBRARY_NAME
 
+MS = 1_000_000
+"""Nanoseconds."""
+EPERM = Attempt(granted=False, why_not="EPERM")
+NO_RIGHTS = Limits(0, 64 * 1024, root=False)
 GRANTED = Attempt(granted=True)
 ELF = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x03\x00"
 MACHINE_NUMBERS = {"x86_64": 62, "aarch64": 183, "mips": 8}
@@ -186,6 +191,10 @@ def core_folder(folder: Path, machine: str = "aarch64") -> Path:
     for name in (LIBRARY_NAME, GUARDIAN_NAME):
         (folder / name).write_bytes(ELF + MACHINE_NUMBERS[machine].to_bytes(2, "little") + bytes(44))
     return folder
+
+
+def of(examination: Examination, name: str) -> Check:
+    return next(check for check in examination.checks if check.name == name)
 
 
 def _known(answer: Attempt | None) -> Attempt:

@@ -69,7 +69,7 @@ def scheduler(subject: Subject) -> Outcome:
     status = judge(ORDINARY_NS, subject.period_ns, at_least="warn")
     if subject.container:
         return Outcome(status, found, "start the container with --cap-add=SYS_NICE --ulimit rtprio=99")
-    if limits.root or limits.realtime_priority >= GUARDIAN_PRIORITY:
+    if limits.root or not 0 <= limits.realtime_priority < GUARDIAN_PRIORITY:
         # What is left then is a control group without real-time bandwidth (CONFIG_RT_GROUP_SCHED).
         return Outcome(status, found, "sudo sysctl -w kernel.sched_rt_runtime_us=-1", _sysctl("sched_rt_runtime_us=-1"))
     mend = f'echo "$USER - rtprio 99" | sudo tee -a {_LIMITS}; log out and in again'
