@@ -130,11 +130,14 @@ def golden_of(spec: PolicySpec, runner: Runner, model: bytes, rows: int = 8) -> 
     """Return a golden set of positive observations with what the runner itself answers."""
     values = np.random.default_rng(0).uniform(0.1, 0.9, (rows, spec.inputs[0].size)).astype(np.float32)
     answers = []
+    after: dict[str, list[np.ndarray]] = {name: [] for name in runner.state}
     runner.reset()
     for row in values:
         runner.inputs["observation"][0] = row
         runner.infer()
         answers.append(runner.outputs["action"][0].copy())
+        for name, array in runner.state.items():
+            after[name].append(array.copy())
     starts = np.zeros(rows, np.bool_)
     starts[0] = True
     expected = np.array(answers)
@@ -147,7 +150,7 @@ def golden_of(spec: PolicySpec, runner: Runner, model: bytes, rows: int = 8) -> 
         decided=np.ones(expected.shape, np.bool_),
         expected_trainer=None,
         trainer_rows=np.zeros(rows, np.bool_),
-        state={},
+        state={name: np.array(arrays) for name, arrays in after.items()},
     )
 
 

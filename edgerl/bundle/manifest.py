@@ -34,6 +34,7 @@ Status = Literal["passed", "failed", "not_run"]
 ClaimName = Literal["parity", "golden", "envelope", "signature", "target_device"]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _CREATED = re.compile(r"\d{4}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-5]\dZ")
 
 
@@ -238,3 +239,6 @@ def _engine_problems(manifest: Manifest) -> Iterator[str]:
             yield f"the engine of {engine.backend} was compiled from another model ({engine.parent})"
         if not engine.files:
             yield f"the engine of {engine.backend} has no files"
+        for name in engine.files:
+            if not _FILE_NAME.fullmatch(name):  # a backend may have to write it to a disk
+                yield f"the engine of {engine.backend} has a file named {name!r}, which is no plain file name"

@@ -18,12 +18,12 @@ from edgerl.backends import Engine, build, find_backend
 from edgerl.bundle.load import Bundle, save_bundle
 from edgerl.bundle.manifest import SCHEMA, Claim, EngineEntry, FileEntry, Manifest, Versions
 from edgerl.bundle.replay import replay_golden
-from edgerl.bundle.verify import check_golden, run_golden
+from edgerl.bundle.verify import run_golden
 from edgerl.envelope import Envelope, check_envelope, default_envelope
 from edgerl.envelope.file import read_envelope
 from edgerl.errors import BundleError, MissingFacts, OutputError, UnreadableFile
 from edgerl.export import MAX_CERTIFICATE_BYTES, Certificate, export_paths
-from edgerl.golden import GoldenSet, load_golden, save_golden_bytes
+from edgerl.golden import GoldenSet, check_golden, load_golden, save_golden_bytes
 from edgerl.model import PolicyModel, load_model
 from edgerl.parity import require_parity
 from edgerl.spec import PolicySpec

@@ -10,6 +10,7 @@ import gc
 import math
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from edgerl.hil.environment import Environment
@@ -130,7 +131,7 @@ class Plant:
 
     def _episode(self, index: int) -> EpisodeResult:
         seed = self._config.seed + index
-        self._show(self._env.reset(seed=seed)[0])
+        self._show(self._env.reset(seed=seed)[0] if index == 0 else self._reset_meanwhile(seed))
         self._last = None
         tally = _Tally(missed_periods_before=self._grid.missed)
         exchange = self._wait_for_active()
@@ -195,6 +196,15 @@ class Plant:
         tally.steps += 1
         tally.episode_return += float(reward)
         return bool(terminated), bool(truncated)
+
+    def _reset_meanwhile(self, seed: int) -> object:
+        """Reset as a real robot would, which goes on telling its state while it waits; return the observation."""
+        with ThreadPoolExecutor(1) as thread:
+            reset = thread.submit(self._env.reset, seed=seed)
+            while wait([reset], self._period_ns * 0.5e-9).not_done:
+                if self._exchange(StateFlag.WAITING) is None:
+                    break
+            return reset.result()[0]
 
     def _leave_realtime_after(self, steps: int) -> None:
         self._realtime_left -= steps

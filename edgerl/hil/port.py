@@ -24,6 +24,8 @@ Leaving = Literal["left", "silent"]
 
 SESSION_TIMEOUT_NS = 2_000_000_000
 """Silence that frees the session; the least that the protocol allows."""
+FIRST_COMMAND_NS = 20_000_000_000
+"""Silence between WELCOME and the first command that frees it: a controller may have died while it was starting."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class RobotPort:
         self._sent: Counter[wire.Kind] = Counter()
         self._stamps: dict[int, int] = {}
         self._last_command = 0
-        self._heard_ns = 0
+        self._free_at_ns = 0
 
     def close(self) -> None:
         """Tell the owner and close the socket."""
@@ -142,7 +144,7 @@ class RobotPort:
             if cause is None:
                 self.accepted += 1
                 self._last_command = message.header.sequence
-                self._heard_ns = arrived_ns
+                self._free_at_ns = arrived_ns + SESSION_TIMEOUT_NS
                 return Arrival(message, arrived_ns)
             self.dropped[cause] += 1
         return None
@@ -181,15 +183,15 @@ class RobotPort:
         self._stamps.clear()
         self._sent.clear()
         self._last_command = 0
-        self._heard_ns = 0
+        self._free_at_ns = time.monotonic_ns() + FIRST_COMMAND_NS
 
     def _free(self, how: Leaving) -> None:
         self.owner = None
         self.left = how
 
     def _free_if_silent(self) -> None:
-        """A controller that has not commanded yet may still be loading its policy; one that has must go on."""
-        if self.owner is not None and self._heard_ns and time.monotonic_ns() - self._heard_ns > SESSION_TIMEOUT_NS:
+        """A controller that has not commanded yet may still be starting; one that has must go on."""
+        if self.owner is not None and time.monotonic_ns() > self._free_at_ns:
             self._free("silent")
 
     def _refuse(self, session: int, sender: Address, code: Refusal, reason: str) -> None:

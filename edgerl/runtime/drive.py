@@ -175,7 +175,7 @@ class Drive:
             status = self._step()
             if self._interrupts.count:
                 return self._obey_person()
-            if status.done:
+            if status.mode == Mode.SAFE:  # nothing but DONE leads there unasked; one from before it was armed does not
                 return End("done", "The robot said that it is done.")
             if status.mode in (Mode.FALLBACK, Mode.STOPPED):
                 return self._after_fault()

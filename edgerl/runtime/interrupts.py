@@ -19,6 +19,15 @@ class Interrupts:
         """Count one."""
         self.count += 1
 
+    def check(self) -> None:
+        """Say it as Python does, where nothing has to be stopped in order yet.
+
+        Raises:
+            KeyboardInterrupt: A person asked to stop.
+        """
+        if self.count:
+            raise KeyboardInterrupt
+
 
 @contextlib.contextmanager
 def catch_interrupts() -> Iterator[Interrupts]:

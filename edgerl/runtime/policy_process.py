@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from edgerl.backends import Runner, check_runner, find_backend
 from edgerl.errors import EdgerlError, PolicyProcessError
-from edgerl.golden import read_golden, verify_golden
+from edgerl.golden import check_golden, read_golden, verify_golden
 from edgerl.runtime import core
 from edgerl.runtime.command_map import CommandMap
 from edgerl.runtime.enums import Result
@@ -37,6 +37,7 @@ WAIT_NS = 200_000_000
 """A wait without an observation is repeated; it ends only so that a signal can be served."""
 WARM_UP = 50
 """Inferences before the process says ready: the first ones load pages and fill caches."""
+_GOLDEN = "the golden set of the bundle"
 FAILED, FAILED_GOLDEN = 1, 3
 """Exit statuses."""
 
@@ -81,11 +82,13 @@ def load(job: Job) -> Runner:
         EdgerlError: The engine does not load here, or is not what it claims.
     """
     engine = job.engine
+    golden = read_golden(job.golden, _GOLDEN)
+    check_golden(golden, engine.spec, _GOLDEN)
     runner = find_backend(engine.backend).load(engine)
     check_runner(runner, engine.spec, f"Backend '{engine.backend}'")
     for _ in range(WARM_UP):
         runner.infer()
-    verdict = verify_golden(runner, read_golden(job.golden, "the golden set of the bundle"))
+    verdict = verify_golden(runner, golden)
     if verdict.status != "passed":
         raise _GoldenFailed(
             f"The engine does not reproduce its golden set on this machine: {verdict.describe()}. "
@@ -155,7 +158,10 @@ def _be_realtime(arguments: Arguments) -> None:
     if arguments.priority <= 0:
         return
     if arguments.realtime_limit_us > 0:
-        resource.setrlimit(resource.RLIMIT_RTTIME, (arguments.realtime_limit_us, arguments.realtime_limit_us))
+        most_us = resource.getrlimit(resource.RLIMIT_RTTIME)[1]  # nobody may raise it, and a lower one is as good
+        limit_us = arguments.realtime_limit_us if most_us == resource.RLIM_INFINITY else most_us
+        limit_us = min(limit_us, arguments.realtime_limit_us)
+        resource.setrlimit(resource.RLIMIT_RTTIME, (limit_us, limit_us))
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(arguments.priority))
     except OSError:  # not permitted here: it runs at ordinary priority, and the recording's inference times show it

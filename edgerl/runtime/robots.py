@@ -11,7 +11,7 @@ import os
 import select
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -75,11 +75,26 @@ class PlantSettings:
 class PlantProcess:
     """A running Gymnasium plant and what it has said so far.
 
+    Args:
+        env_id: Gymnasium's id, or ``module:id``.
+        layout: Names and units of the channels.
+        settings: How it runs.
+        timeout_s: How long it may take until it listens.
+        meanwhile: Called often until then; what it raises ends the wait, and the process.
+
     Raises:
         PortError: It did not start.
     """
 
-    def __init__(self, env_id: str, layout: Layout, settings: PlantSettings, *, timeout_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        env_id: str,
+        layout: Layout,
+        settings: PlantSettings,
+        *,
+        timeout_s: float = 60.0,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> None:
         self.episodes: list[EpisodeResult] = []
         self.end: PlantEnd | None = None
         self._rest = b""
@@ -92,7 +107,7 @@ class PlantProcess:
             )  # fmt: skip
             os.set_blocking(self._child.stdout.fileno(), False)
             try:
-                self.address = self._wait_until_it_listens(env_id, timeout_s)
+                self.address = self._wait_until_it_listens(env_id, timeout_s, meanwhile)
             except BaseException:
                 self.close()
                 raise
@@ -155,9 +170,10 @@ class PlantProcess:
             else:
                 self.end = line
 
-    def _wait_until_it_listens(self, env_id: str, timeout_s: float) -> tuple[str, int]:
+    def _wait_until_it_listens(self, env_id: str, timeout_s: float, meanwhile: Callable[[], None]) -> tuple[str, int]:
         until = time.monotonic() + timeout_s
         while True:
+            meanwhile()
             alive = self._child.alive
             self.listen()
             if self._listening is not None:

@@ -147,15 +147,17 @@ def run_load(
     layout = layout_of(spec)
     config = _configure(load, layout, options)
     with contextlib.ExitStack() as stack:
+        interrupts = stack.enter_context(catch_interrupts())  # first in, last out: no signal breaks the clean-up
         plant = None
         if isinstance(target, GymRobot):
             settings = _plant_settings(load.envelope, config, options)
-            plant = stack.enter_context(PlantProcess(target.env_id, layout, settings))
+            plant = stack.enter_context(PlantProcess(target.env_id, layout, settings, meanwhile=interrupts.check))
         address = plant.address if plant else (target.host, target.port)  # type: ignore[union-attr]
         terms = Terms(layout, config.period_ns, config.budget_ns, config.valid_for_ns)
-        session = stack.enter_context(open_session(address, terms, timeout_s=SESSION_TIMEOUT_S))
+        session = stack.enter_context(
+            open_session(address, terms, timeout_s=SESSION_TIMEOUT_S, meanwhile=interrupts.check)
+        )
         config.session = session.id
-        interrupts = stack.enter_context(catch_interrupts())
         writer = stack.enter_context(
             _recording(
                 recording, _header(load, robot, session, layout=layout, config=config, same_clock=plant is not None)

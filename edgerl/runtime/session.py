@@ -11,6 +11,7 @@ import secrets
 import select
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -50,10 +51,7 @@ class Session:
         """Say BYE and close; the robot frees the session. Harmless when called again."""
         if self.socket.fileno() < 0:
             return
-        bye = wire.encode(wire.Bye(Header(self.id, 1, time.monotonic_ns()), reason))
-        with contextlib.suppress(OSError):  # the robot's end may be closed already
-            self.socket.send(bye)
-            self.socket.send(bye)  # UDP may lose one; without BYE the robot waits for its session time-out
+        _say_bye(self.socket, self.id, reason)
         self.socket.close()
 
     def __enter__(self) -> Session:
@@ -65,19 +63,27 @@ class Session:
         self.leave()
 
 
-def open_session(address: tuple[str, int], terms: Terms, *, timeout_s: float = 5.0) -> Session:
+def open_session(
+    address: tuple[str, int], terms: Terms, *, timeout_s: float = 5.0, meanwhile: Callable[[], None] = lambda: None
+) -> Session:
     """Take the session of the robot at ``address``.
+
+    Args:
+        address: Host and port.
+        terms: What is offered.
+        timeout_s: How long the robot may take to answer.
+        meanwhile: Called about every 100 ms; what it raises ends the wait.
 
     Raises:
         PortError: It did not answer in time, refused, or answered with another layout or period.
     """
     host, port = address
+    session = secrets.randbelow(2**64 - 1) + 1
     robot = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         robot.settimeout(0.0)
         robot.connect(address)
-        session = secrets.randbelow(2**64 - 1) + 1
-        answer = _ask(robot, session, terms, timeout_s)
+        answer = _ask(robot, session, terms, timeout_s, meanwhile)
         if answer is None:
             raise PortError(
                 f"The robot at {host}:{port} did not answer within {timeout_s:g} s. "
@@ -90,15 +96,26 @@ def open_session(address: tuple[str, int], terms: Terms, *, timeout_s: float = 5
         robot.close()
         raise PortError(f"The robot at {host}:{port} cannot be reached ({error}). Expected IPv4 HOST:PORT.") from error
     except BaseException:
+        _say_bye(robot, session, 0)  # it may have taken us as its owner without our knowing
         robot.close()
         raise
     return Session(robot, session, answer)
 
 
-def _ask(robot: socket.socket, session: int, terms: Terms, timeout_s: float) -> wire.Welcome | wire.Refused | None:
+def _say_bye(robot: socket.socket, session: int, reason: int) -> None:
+    bye = wire.encode(wire.Bye(Header(session, 1, time.monotonic_ns()), reason))
+    with contextlib.suppress(OSError):  # the robot's end may be closed already
+        robot.send(bye)
+        robot.send(bye)  # UDP may lose one; without BYE the robot waits for its session time-out
+
+
+def _ask(
+    robot: socket.socket, session: int, terms: Terms, timeout_s: float, meanwhile: Callable[[], None]
+) -> wire.Welcome | wire.Refused | None:
     until_ns = time.monotonic_ns() + round(timeout_s * 1e9)
     sequence = 0
     while (now_ns := time.monotonic_ns()) < until_ns:
+        meanwhile()
         sequence += 1
         with contextlib.suppress(ConnectionRefusedError):  # nobody listened to the last one: it may be starting
             robot.send(_hello(Header(session, sequence, now_ns), terms))

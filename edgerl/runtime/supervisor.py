@@ -108,6 +108,7 @@ class Supervisor:
         watched = [child.pidfd for child in (self.guardian, self.policy) if child.alive]
         select.select([*watched, *also], [], [], timeout_s)
         self._drain()
+        self._writer.flush()
         self._report_death()
         self._read_status()
         if not self.guardian.alive and self.status.phase != Phase.ENDED:

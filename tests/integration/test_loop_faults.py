@@ -268,6 +268,7 @@ def test_no_process_outlives_its_supervisor(number, group, tmp_path) -> None:
         process.stdout.close()
     recording = read_recording(tmp_path / "run")
     assert recording.complete is group
+    assert (recording.records["mode"] == Mode.ACTIVE).any()  # also without a chance to clean up
     if group:
         assert recording.records["mode"][-1] == Mode.STOPPED
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from dataclasses import replace
 
 import gymnasium
@@ -18,6 +21,7 @@ from edgerl.runtime.recording import read_recording
 from edgerl.runtime.robots import PlantProcess, PlantSettings
 from edgerl.runtime.run import Load, RunOptions, run_load
 from edgerl.runtime.session import Terms, open_session
+from edgerl.runtime.wire import StateFlag
 from tests import loop_parts
 from tests.loop_parts import MS
 
@@ -203,6 +207,41 @@ def test_an_engine_that_fails_its_golden_set_is_never_armed(pendulum, tmp_path) 
     load = Load(pendulum.engine, save_golden_bytes(golden), pendulum.envelope, pendulum.bundle)
     with pytest.raises(PolicyProcessError, match=r"golden set.*row 3"):
         run_load(load, "gym:Pendulum-v1", tmp_path / "run", LOCKSTEP)
+
+
+def test_a_golden_set_of_another_form_is_never_run(pendulum, tmp_path) -> None:
+    golden = read_golden(pendulum.golden, "here")
+    narrow = replace(golden, inputs={"observation": golden.inputs["observation"][:, :1]})  # numpy would broadcast it
+    load = Load(pendulum.engine, save_golden_bytes(narrow), pendulum.envelope, pendulum.bundle)
+    with pytest.raises(PolicyProcessError, match="'input observation' is"):
+        run_load(load, "gym:Pendulum-v1", tmp_path / "run", LOCKSTEP)
+
+
+def test_done_of_an_earlier_job_does_not_end_this_one(pendulum, tmp_path) -> None:
+    told = []
+
+    def script(step: int):
+        told.append(step)
+        over = StateFlag.DONE if len(told) <= 5 else StateFlag(0)
+        return (np.zeros(3), over, []) if step < 300 else None
+
+    with loop_parts.ScriptedRobot(pendulum, script) as robot:
+        result = run_load(pendulum, robot.name, tmp_path / "run", LOCKSTEP)
+    assert result.ended == "done"
+    assert len(robot.driven) == 300
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("robot", ["gym:Pendulum-v1", "udp:127.0.0.1:9"])
+def test_a_signal_while_the_robot_starts_leaves_nothing(pendulum, robot, number, tmp_path) -> None:
+    before = signal.getsignal(number)
+    timer = threading.Timer(0.2, lambda: os.kill(os.getpid(), number))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        run_load(pendulum, robot, tmp_path / "run", LOCKSTEP)
+    timer.join()
+    assert not (tmp_path / "run").exists()
+    assert signal.getsignal(number) is before
 
 
 def test_an_engine_that_does_not_load_says_why(pendulum, tmp_path) -> None:

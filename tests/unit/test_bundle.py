@@ -195,6 +195,8 @@ def test_a_newer_schema_is_refused_as_such() -> None:
         (lambda plain: plain["engines"][0].update(precision="int8"), r"does not take int8 engines"),
         (lambda plain: plain["engines"][0].update(parent="00" * 32), r"compiled from another model"),
         (lambda plain: plain["engines"][0].update(files={}), r"has no files"),
+        (lambda plain: plain["engines"][0].update(files={"../policy.onnx": "model.onnx"}), r"no plain file name"),
+        (lambda plain: plain["engines"][0].update(files={".policy": "model.onnx"}), r"no plain file name"),
         (lambda plain: plain["engines"].append(plain["engines"][0]), r"one of each backend"),
         (lambda plain: plain.update(engines=[]), r"valid is one or more"),
         (lambda plain: plain.update(certificate=None), r"'certificate.json' is among the files and nothing uses it"),

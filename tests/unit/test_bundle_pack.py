@@ -223,10 +223,12 @@ def test_an_engine_that_answers_otherwise_is_refused() -> None:
 
 def test_a_golden_set_of_another_form_is_refused() -> None:
     wide = dataclasses.replace(GOLDEN, inputs={"observation": np.zeros((32, 4), np.float32)})
-    with pytest.raises(GoldenError, match=r"'observation' is \(\(32, 4\), 'float32'\), the spec says \(\(32, 3\)"):
+    with pytest.raises(
+        GoldenError, match=r"'input observation' is \(\(32, 4\), 'float32'\), the spec says \(\(32, 3\)"
+    ):
         pack_small(golden=wide)
     named = dataclasses.replace(GOLDEN, inputs={"observation.camera": GOLDEN.inputs["observation"]})
-    with pytest.raises(GoldenError, match=r"'observation' is None"):
+    with pytest.raises(GoldenError, match=r"'input observation' is None"):
         pack_small(golden=named)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from edgerl.backends.onnxruntime import OnnxRuntimeRunner
 from edgerl.errors import EdgerlError, GoldenError
-from edgerl.golden import load_golden, read_golden, save_golden, save_golden_bytes, verify_golden
+from edgerl.golden import check_golden, load_golden, read_golden, save_golden, save_golden_bytes, verify_golden
 from edgerl.golden.reach import reach_of
 from edgerl.golden.rows import MAX_INPUT_BYTES, MIN_ROWS, make_golden
 from edgerl.lowering import lower
@@ -223,6 +223,26 @@ def with_arrays(**changes):
 def test_a_changed_set_is_refused_with_what_is_wrong(changes, message):
     with pytest.raises(GoldenError, match=message):
         read_golden(with_arrays(**changes), "x.golden.npz")
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"input__observation": None}, "'input observation' is None"),
+    ({"input__observation": np.zeros((32, 1), np.float32)}, "'input observation'"),
+    ({"input__other": np.zeros((32, 5), np.float32)}, "'input other'"),
+    ({"after__state.h": np.zeros((32, 5), np.float32)}, "'state state.h'"),
+    ({"expected__float32": np.zeros((32, 2), np.int32)}, "'action'"),
+    ({"tolerance": np.array([np.inf, 1e-5])}, "tolerances"),
+    ({"tolerance": np.array([1e-5, np.nan])}, "tolerances"),
+    ({"tolerance": np.array([1e-5, -1.0])}, "tolerances"),
+])  # fmt: skip
+def test_a_set_of_another_spec_or_that_any_answer_would_satisfy_is_refused(changes, message):
+    golden = read_golden(with_arrays(**changes), "x")
+    with pytest.raises(GoldenError, match=message):
+        check_golden(golden, MODEL.spec, "x")
+
+
+def test_the_models_own_set_is_of_its_spec():
+    check_golden(GOLDEN, MODEL.spec, "x")
 
 
 @settings(max_examples=80, deadline=None)

@@ -172,6 +172,34 @@ def test_in_real_time_a_command_lapses_by_the_robots_clock() -> None:
     assert episode.episode_return == 12 - episode.lapsed
 
 
+def test_a_controller_that_never_commands_does_not_keep_the_robot_for_ever(monkeypatch) -> None:
+    monkeypatch.setattr("edgerl.hil.port.FIRST_COMMAND_NS", 20_000_000)
+    running = Running(Counting(length=3))
+    with running.open():
+        episodes, end = running.join()
+    assert (end.reason, episodes[0].steps) == ("silent", 0)
+
+
+def test_a_robot_goes_on_telling_its_state_while_it_is_reset() -> None:
+    class Slow(Counting):
+        def reset(self, **given):
+            time.sleep(0.1)
+            return super().reset(**given)
+
+    running = Running(Slow(length=2), realtime_seconds=0.0, episodes=2)
+    flags = []
+    with running.open() as session:
+        while StateFlag.DONE not in (state := running.state(session)).flags:
+            flags.append(state.flags & ~StateFlag.LOCKSTEP)
+            running.answer(session, state, 0.0)
+    first, second = running.join()[0]
+    assert (first.steps, second.steps) == (2, 2)
+    assert flags.count(StateFlag.WAITING) >= 3
+    assert flags.index(StateFlag.WAITING) < len(flags) - 1 - flags[::-1].index(
+        StateFlag.EPISODE_START | StateFlag.WAITING
+    )
+
+
 def test_a_second_controller_is_told_that_the_robot_is_busy_and_the_owner_notices_nothing() -> None:
     running = Running(Counting(length=3), realtime_seconds=0.0)
     with running.open() as session:

@@ -52,6 +52,14 @@ def write(path: Path, ticks: range | list[int] = range(5)) -> bytes:
     return path.read_bytes()
 
 
+def test_what_was_flushed_is_there_without_an_end(tmp_path: Path) -> None:
+    with RecordingWriter(tmp_path / "run", HEADER) as writer:
+        writer.append(record(0))
+        writer.flush()
+        found = read_recording(tmp_path / "run")
+        assert (len(found.records), found.complete) == (1, False)
+
+
 def test_a_recording_reads_back_what_was_written(tmp_path: Path) -> None:
     write(tmp_path / "run.erlrec")
     recording = read_recording(tmp_path / "run.erlrec")

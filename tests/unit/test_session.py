@@ -108,6 +108,21 @@ def test_a_robot_that_does_not_answer_is_given_up() -> None:
         open_session(("::1", 1), TERMS, timeout_s=0.05)
 
 
+def test_whoever_gives_up_says_bye_to_a_robot_that_may_have_taken_the_session() -> None:
+    def interrupted() -> None:
+        if heard:
+            raise KeyboardInterrupt
+
+    with robot(lambda hello: []) as (listening, heard):
+        with pytest.raises(KeyboardInterrupt):
+            open_session(listening.getsockname(), TERMS, meanwhile=interrupted)
+        bye = wire.decode(listening.recvfrom(2048)[0])
+        while isinstance(bye, Hello):  # asked again before the first one was heard
+            bye = wire.decode(listening.recvfrom(2048)[0])
+    assert isinstance(bye, wire.Bye)
+    assert bye.header.session == heard[0].header.session
+
+
 def test_robots_are_named_by_kind() -> None:
     assert parse_robot("gym:HalfCheetah-v5") == GymRobot("HalfCheetah-v5")
     assert parse_robot("gym:my.module:Env-v0") == GymRobot("my.module:Env-v0")
