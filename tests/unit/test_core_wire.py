@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgerl.runtime import wire
@@ -109,6 +109,53 @@ def test_no_bytes_from_a_stranger_become_a_state(data):
     world.ticks(1)
     assert sum(deliver(world, data or b"\x00")) == 1
     assert world.record().events == {Event.STATE_LOST}
+
+
+HEADERS = st.builds(
+    wire.Header, st.sampled_from([SESSION, SESSION + 1, 1]), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1)
+)
+FLOATS = st.lists(st.integers(0, 2**32 - 1), max_size=6).map(lambda bits: np.array(bits, np.uint32).view(np.float32))
+MESSAGES = (
+    st.builds(wire.State, HEADERS, st.integers(0, 63).map(wire.StateFlag), FLOATS)
+    | st.builds(wire.State, HEADERS, st.just(wire.StateFlag(0)), FLOATS.filter(lambda values: len(values) == 3))
+    | st.builds(wire.Bye, HEADERS, st.integers(0, 65535))
+    | st.builds(wire.Command, HEADERS, *[st.integers(0, 2**64 - 1)] * 3, *[st.integers(0, 255)] * 2, FLOATS)
+    | st.builds(wire.Refused, HEADERS, st.sampled_from(wire.Refusal), st.text(max_size=20))
+)
+CHANGES = st.lists(st.tuples(st.integers(0, 80), st.binary(min_size=1, max_size=4)), max_size=2)
+
+
+def python_takes(data: bytes) -> wire.State | wire.Bye | None:
+    """Return what the Python half would take as this session's, with three channels."""
+    try:
+        message = wire.decode(data)
+    except wire.BadDatagram:
+        return None
+    if message.header.session != SESSION or not isinstance(message, (wire.State, wire.Bye)):
+        return None
+    return message if isinstance(message, wire.Bye) or message.values.size == 3 else None
+
+
+@settings(max_examples=600, deadline=None)
+@given(MESSAGES, CHANGES, st.integers(-5, 5), st.booleans())
+def test_both_halves_take_the_same_datagrams_and_read_the_same_in_them(message, changes, longer, resealed):
+    data = wire.encode(message)
+    for at, by in changes:
+        data = data[:at] + by + data[at + len(by) :]
+    data = data[:longer] if longer < 0 else data + bytes(longer)
+    if resealed and len(data) > 4:
+        data = sealed(data[:-4])
+    taken = python_takes(data)
+    world = World()
+    dropped = deliver(world, data or b"\x00")
+    status = world.read_status()
+    assert sum(dropped) == (taken is None)
+    assert status.byes == isinstance(taken, wire.Bye)
+    assert world.record().header.observed == isinstance(taken, wire.State)
+    if isinstance(taken, wire.State):
+        header = world.record().header
+        assert (header.state_sequence, header.stamp_ns) == (taken.header.sequence, taken.header.stamp_ns)
+        assert (header.state_flags, world.record().state.tobytes()) == (taken.flags, taken.values.tobytes())
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=3, max_size=3))
