@@ -281,6 +281,30 @@ def run(
 
 
 @app.command()
+def doctor(
+    bundle: Annotated[Path | None, typer.Argument(help="Bundle that is to run here.", show_default=False)] = None,
+    rate_hz: Annotated[
+        float | None, typer.Option("--rate", help="Judge for this rate in Hz, and not for the bundle's.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Examine whether this machine is fit for a bundle's rate, and say what mends it; nothing is changed."""
+    if rate_hz is not None and not 0.001 <= rate_hz <= 1e6:
+        raise typer.BadParameter(f"{rate_hz:g} Hz; expected 0.001 to 1,000,000", param_hint="--rate")
+    from edgerl.bundle.load import load_bundle
+    from edgerl.deploy.doctor import examine
+
+    loaded = load_bundle(bundle) if bundle else None
+    examination = examine(bundle=loaded, period_ns=round(1e9 / rate_hz) if rate_hz else None)
+    if as_json:
+        console.show_json(examination)
+    else:
+        presentation.show_examination(examination)
+    if not examination.fit:
+        raise typer.Exit(GateFailed.exit_code)
+
+
+@app.command()
 def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write into.")] = Path("out/demo"),
     as_json: Json = False,

@@ -30,7 +30,14 @@ class _Console(Console):
 
 err = _Console(stderr=True, highlight=False)
 
-STATUS_STYLE = {"passed": "green", "failed": "bold red", "not_run": "yellow"}
+STATUS_STYLE = {
+    "passed": "green",
+    "failed": "bold red",
+    "not_run": "yellow",
+    "pass": "green",
+    "fail": "bold red",
+    "warn": "yellow",
+}
 LINE_EVERY_S = 5.0
 
 

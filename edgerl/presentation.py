@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from edgerl.bundle.manifest import Claim
     from edgerl.bundle.verify import Check
     from edgerl.demo import DemoResult
+    from edgerl.deploy.doctor import Examination
     from edgerl.export import Certificate
     from edgerl.parity import ParityReport
     from edgerl.runtime.core import ModeRow
@@ -150,6 +151,24 @@ def show_modes(rows: Sequence[ModeRow]) -> None:
     idle = sorted({row.mode for row in rows} - entered)
     if idle:
         note(f"No event leads to {', '.join(idle)} in this version.")
+
+
+def show_examination(examination: Examination) -> None:
+    """Print what was found of a machine: a line for each check, then why and how to mend what is not well."""
+    rate = f"{1e9 / examination.period_ns:g} Hz ({examination.rate_from})"
+    show_table("", ["check", "status", "found"], [[one.name, one.status, one.found] for one in examination.checks])
+    for one in examination.checks:
+        if one.status in ("warn", "fail"):
+            err.print()
+            err.print(Text(one.name, "bold"), status(one.status), Text(one.why))
+            for title, text in (("mend", one.mend), ("keep after a reboot", one.keep)):
+                if text:
+                    err.print(Text(f"{title}: ", "cyan") + Text(text), soft_wrap=True)
+    err.print()
+    if examination.fit:
+        err.print(Text("fit", "bold green"), f"for {rate}")
+    else:
+        err.print(Text("unfit", "bold red"), f"for {rate}: {', '.join(examination.unfit_for)}")
 
 
 @contextmanager

@@ -178,6 +178,24 @@ def test_targets_and_modes_print_what_the_runtime_uses(edgerl):
     assert {next_mode for (_, event), (_, next_mode) in cells.items() if event == "estop"} == {"stopped"}
 
 
+def test_doctor_judges_this_machine_for_the_rate_of_the_bundle(edgerl, packed):
+    answer = edgerl("doctor", packed / "policy.edgerl", "--json")
+    examination = answer.json
+    assert (examination["period_ns"], examination["rate_from"]) == (50_000_000, "bundle")
+    assert answer.code == (0 if examination["fit"] else 3)
+    checks = {one["name"]: one["status"] for one in examination["checks"]}
+    assert checks["core"] == checks["backends"] == checks["target"] == "pass"
+    shown = edgerl("doctor", packed / "policy.edgerl")
+    assert f"{'fit' if examination['fit'] else 'unfit'} for 20 Hz (bundle)" in shown.err
+
+
+def test_doctor_finds_no_machine_fit_for_a_megahertz(edgerl):
+    answer = edgerl("doctor", "--rate", 1_000_000)
+    assert answer.code == 3
+    assert "unfit for 1e+06 Hz (caller): " in answer.err
+    assert edgerl("doctor", "--rate", -5).code == 2
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -260,7 +278,7 @@ def test_an_import_that_fails_by_itself_is_a_bug_and_shows(edgerl, monkeypatch):
 
 
 def test_every_command_has_help_and_json(edgerl):
-    commands = ("export", "inspect", "diff", "pack", "verify", "run", "demo", "targets", "modes")
+    commands = ("export", "inspect", "diff", "pack", "verify", "doctor", "run", "demo", "targets", "modes")
     overview = edgerl("--help").out
     for command in commands:
         assert command in overview

@@ -45,12 +45,13 @@ def test_the_commands_of_the_readme_run_as_they_stand(folder):
             ["bash", "-c", command], cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True,
             timeout=120, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        fine = (0, 3) if " doctor " in command else (0,)  # the machine of the tests may be unfit
+        assert done.returncode in fine, f"{command}\n{done.stderr}"
         if "--template" in command:
             spec = folder / "spec.toml"
             spec.write_text(FILLED_IN + spec.read_text())
         ran.append(command.split()[1])
-    assert ran == ["inspect", "export", "export", "export", "pack", "verify", "run", "diff"]
+    assert ran == ["inspect", "export", "export", "export", "pack", "verify", "doctor", "run", "diff"]
     assert (folder / "report.html").stat().st_size > 100_000
 
 
