@@ -18,6 +18,9 @@ CONTAINER_COST = 4
 FREE_ELEMENTS, ELEMENTS_PER_BYTE = 1 << 20, 2
 """Array elements that any file may make, and how many more for each of its bytes: tensors can share a storage."""
 
+FREE_UNPACKED = 32 << 20
+"""Bytes that a zip archive of any size may unpack to; recorded images of one colour are nearly nothing when packed."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -30,16 +33,18 @@ class Limits:
     archive_bytes: int = 2 << 30
     """Unpacked size of all members of a zip archive together, in bytes."""
     archive_members: int = 20_000
-    compression_ratio: int = 1_100
-    """Unpacked over packed size of one member; deflate cannot exceed 1,032."""
+    compression_ratio: int = 32
+    """Unpacked over packed size of a zip archive that unpacks to more than :data:`FREE_UNPACKED`; weights have 1.1."""
     pickle_operations: int = 400_000
     """Opcodes of one pickle, items that they copy, and :data:`CONTAINER_COST` for each container that they make."""
     depth: int = 200
     """Containers inside containers."""
     array_elements: int = 1 << 27
     """Elements of all arrays of one file together."""
-    json_bytes: int = 64 << 20
-    """Size of a JSON text, in bytes."""
+    json_bytes: int = 16 << 20
+    """Size of a JSON text, in bytes; Stable-Baselines3 writes a tenth of a megabyte."""
+    json_values: int = 400_000
+    """Values of a JSON text, judged by its commas and brackets."""
 
 
 class Budget:

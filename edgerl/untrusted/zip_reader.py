@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from edgerl.errors import CheckpointTooLarge, DamagedCheckpoint
-from edgerl.untrusted.limits import Limits
+from edgerl.untrusted.limits import FREE_UNPACKED, Limits
 
 _ENCRYPTED = 0x1
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, OSError, OverflowError, RuntimeError)
@@ -78,7 +78,8 @@ class ZipReader:
             raise DamagedCheckpoint(where, "not a complete zip archive (it ends in another archive's directory)")
         total = sum(info.file_size for info in self._members.values())
         self._limit("number of members", len(self._members), self.limits.archive_members)
-        self._limit("unpacked size of all members in bytes", total, self.limits.archive_bytes)
+        most = max(FREE_UNPACKED, self.limits.compression_ratio * len(data))
+        self._limit("unpacked size of all members in bytes", total, min(most, self.limits.archive_bytes))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -109,8 +110,6 @@ class ZipReader:
         if info.compress_type not in _METHODS:
             raise DamagedCheckpoint(self.where, f"member {info.filename!r} is packed with method {info.compress_type}")
         self._limit(f"size of {info.filename!r} in bytes", info.file_size, self.limits.member_bytes)
-        ratio = info.file_size // max(info.compress_size, 1)
-        self._limit(f"compression ratio of {info.filename!r}", ratio, self.limits.compression_ratio)
 
     def _limit(self, what: str, value: int, limit: int) -> None:
         if value > limit:

@@ -183,6 +183,11 @@ def test_a_large_json_is_refused():
         read_checkpoint(BOX, trainer="sb3", limits=Limits(json_bytes=100))
 
 
+def test_a_json_of_many_values_is_refused():
+    with pytest.raises(CheckpointTooLarge, match="number of JSON values"):
+        read_checkpoint(BOX, trainer="sb3", limits=Limits(json_values=10))
+
+
 def test_many_pickles_in_one_file_share_their_limits(tmp_path):
     many = {f"extra{index}": pickle.dumps([1] * 500) for index in range(10)}
     path = with_data(SMALL, tmp_path / "model.zip", **many)

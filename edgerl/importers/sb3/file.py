@@ -101,6 +101,9 @@ def _read_data(text: bytes, where: str, limits: Limits) -> tuple[dict[str, objec
     """Return the attributes in the JSON, and the foreign globals of the pickles inside it."""
     if len(text) > limits.json_bytes:
         raise CheckpointTooLarge(where, "size of the JSON in bytes", len(text), limits.json_bytes)
+    values = sum(text.count(mark) for mark in (b",", b"[", b"{"))  # base64 has none of them
+    if values > limits.json_values:
+        raise CheckpointTooLarge(where, "number of JSON values", values, limits.json_values)
     try:
         plain = json.loads(text)
     except (ValueError, RecursionError) as error:
