@@ -7,6 +7,11 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says something about the machine and its neighbours, not about the code.
+settings.register_profile("edgerl", deadline=None)
+settings.load_profile("edgerl")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
