@@ -1,0 +1,174 @@
+"""Whatever robot, policy and supervisor do, each command is a good one, and the one that the mode table names."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import random
+
+import pytest
+
+from edgerl.runtime import core, structs, wire
+from edgerl.runtime.enums import Event, Mode, OnViolation, Request, Result, Source, StateFlag
+from tests.core_world import EPOCH, MS, PERIOD, SESSION, Answer, World, small_config
+
+TICKS = 300
+EVIL = [math.nan, math.inf, -math.inf, 1e30, -1e30, 1e-40, 5.0, 2.0, -2.0]
+REQUESTS = [Request.ARM] * 8 + [Request.RESET] * 5 + [Request.DISARM, Request.ESTOP, Request.POLICY_DIED]
+RESOLVED = {
+    Source.POLICY: {Source.POLICY},
+    Source.HOLD: {Source.HOLD, Source.SAFE},
+    Source.SAFE: {Source.SAFE},
+    Source.LAPSE: {Source.LAPSE},
+    Source.LADDER: {Source.HOLD, Source.SAFE, Source.LAPSE},
+    Source.ON_REJECT: {Source.HOLD, Source.SAFE, Source.LAPSE},
+}
+
+
+class Chaos:
+    """A world in which everything goes wrong now and then."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.world = World(self._config())
+        self.world.policy = self._answer
+        self.lockstep = False
+        self.last: list[float] | None = None
+
+    def _config(self) -> structs.Config:
+        pick = self.random.choice
+        config = small_config(
+            hold_ns=pick([0, 20 * MS]),
+            safe_ns=pick([0, 30 * MS]),
+            on_reject=pick([Source.HOLD, Source.SAFE, Source.LAPSE]),
+            heartbeat_timeout_ns=pick([0, 45 * MS]),
+            arm_ticks=pick([1, 4]),
+            bucket_limit=pick([1, 3, 10]),
+            state_grace_ns=pick([0, 3 * MS]),
+        )
+        rate, acceleration = pick([math.inf, 5.0, 50.0]), pick([math.inf, 100.0])
+        config.commands[0] = structs.CommandChannel(-1, 1, rate, acceleration, 0.0, OnViolation.REJECT)
+        config.commands[1] = structs.CommandChannel(-2, 2, rate, acceleration, 0.5, OnViolation.SATURATE)
+        return config
+
+    def chance(self, probability: float) -> bool:
+        return self.random.random() < probability
+
+    def _answer(self, header: structs.ObservationHeader, _: bytes) -> Answer | None:
+        pick, chance = self.random.choice, self.chance
+        values = [pick(EVIL) if chance(0.2) else self.random.uniform(-0.3, 0.3) for _ in range(pick([2] * 12 + [1, 3]))]
+        answer = Answer(values, delay_ns=pick([MS] * 8 + [4 * MS, 5 * MS, 6 * MS]))
+        if chance(0.08):
+            answer.epoch = pick([0, EPOCH - 1, EPOCH + 1])
+        if chance(0.08):
+            answer.sequence = header.sequence + pick([-1, 1, 2**63])
+        return None if chance(0.08) else answer
+
+    def disturb(self) -> None:
+        """Do what a bad robot, a bad policy, a bad supervisor and a busy machine do."""
+        world, chance = self.world, self.chance
+        self._robot()
+        world.send_answer = -111 if chance(0.02) else 0
+        if chance(0.3):
+            core.heartbeat(world.at["requests"])
+        if chance(0.12):
+            world.request(self.random.choice(REQUESTS))
+        if chance(0.02):
+            core.set_epoch(world.at["requests"], self.random.choice([0, EPOCH + 1]))
+        elif chance(0.1):
+            core.set_epoch(world.at["requests"], EPOCH)
+            core.say_ready(world.at["action"], EPOCH)
+        if chance(0.03):
+            mailbox = (ctypes.c_ubyte * ctypes.sizeof(structs.ActionMailbox)).from_address(world.at["action"])
+            for _ in range(self.random.randrange(1, 30)):
+                mailbox[self.random.randrange(8, len(mailbox))] = self.random.randrange(256)
+        if chance(0.02):
+            world._advance(world.now + self.random.randrange(5) * PERIOD)
+
+    def _robot(self) -> None:
+        world, chance = self.world, self.chance
+        self.lockstep ^= chance(0.005)
+        flags = StateFlag.LOCKSTEP if self.lockstep else StateFlag(0)
+        for flag, often in ((StateFlag.EPISODE_START, 0.02), (StateFlag.DONE, 0.01), (StateFlag.ESTOP, 0.01)):
+            flags |= flag if chance(often) else StateFlag(0)
+        values = [self.random.uniform(-3, 3), self.random.randrange(-9, 9), self.random.randrange(200)]
+        if chance(0.01):
+            values[self.random.randrange(3)] = self.random.choice([math.nan, math.inf, 1e20, -1.0])
+        old = self.random.randrange(2**40)
+        bye = wire.encode(wire.Bye(wire.Header(SESSION, 1, 1), 0))
+        noise = self.random.randbytes(self.random.randrange(1, 90))
+        self.random.choices(
+            [
+                lambda: world.state(values, flags),
+                lambda: world.state(values, flags, sequence=max(0, world.sequence - old % 3)),
+                lambda: world.state(values, flags, stamp=max(0, world.stamp - old)),
+                lambda: world.state(values, flags, stamp=world.stamp + old),
+                lambda: world.state(values, flags, session=SESSION + 1),
+                lambda: [world.state(values, flags) for _ in range(old % 80)],
+                lambda: world.inbox.append((world.now, bye)),
+                lambda: world.inbox.append((world.now, noise)),
+                lambda: None,
+            ],
+            [900, 20, 20, 5, 5, 5, 2, 10, 30],
+        )[0]()
+
+    def check(self, before: Mode, sent: list[wire.Command]) -> None:
+        """Compare the last tick with the mode table and with what may be sent at all."""
+        record = self.world.record()
+        header = record.header
+        cell = structs.Transition()
+        assert header.from_mode == before
+        assert header.event == max(record.events)
+        assert core.library().erl_modes_transition(before, header.event, ctypes.addressof(cell)) == Result.OK
+        assert header.mode == cell.next
+        source = Source(header.source)
+        assert source in RESOLVED[Source(cell.source)] or self.world.read_status().states_taken == 0
+        assert len(sent) == (header.write_ns != 0) <= (source != Source.LAPSE)
+        for command in sent:
+            self._check_command(command, header)
+            self.last = command.values.tolist()
+
+    def _check_command(self, command: wire.Command, header: structs.TickHeader) -> None:
+        first, second = command.values
+        assert -1 <= first <= 1
+        assert -2 <= second <= 2
+        assert (command.mode, command.source) == (header.mode, header.source)
+        assert (command.state_sequence, command.state_stamp_ns) == (header.state_sequence, header.stamp_ns)
+        if header.source == Source.HOLD:
+            assert command.values.tolist() == self.last
+        if header.source == Source.POLICY:
+            assert header.event in (Event.NOMINAL, Event.ARM)
+            assert header.mode == Mode.ACTIVE
+            assert header.epoch != 0
+            assert header.observed
+            assert header.action_ns != 0
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_tick_sends_what_the_table_does_not_name_or_the_envelope_does_not_allow(seed):
+    chaos = Chaos(seed)
+    before = Mode.SAFE
+    for _ in range(TICKS):
+        chaos.disturb()
+        count = len(chaos.world.sent)
+        ended = chaos.world.tick() == Result.ENDED
+        chaos.check(before, chaos.world.sent[count:])
+        if ended:
+            break
+        before = chaos.world.now_mode()
+
+
+def test_the_chaos_meets_every_mode_source_and_event():
+    seen: set[tuple[str, int]] = set()
+    for seed in range(40):
+        chaos = Chaos(seed)
+        for _ in range(TICKS):
+            chaos.disturb()
+            ended = chaos.world.tick() == Result.ENDED
+            header = chaos.world.record().header
+            seen |= {("mode", header.mode), ("source", header.source), ("event", header.event)}
+            if ended:
+                break
+    assert {mode for kind, mode in seen if kind == "mode"} == set(Mode) - {Mode.PREPARE}
+    assert {source for kind, source in seen if kind == "source"} == set(list(Source)[:4])
+    assert {event for kind, event in seen if kind == "event"} == set(Event) - {Event.QUIT}
