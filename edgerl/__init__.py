@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from edgerl.runtime.run import RunOptions as RunOptions
     from edgerl.spec import PolicySpec as PolicySpec
     from edgerl.target import Target as Target
+    from edgerl.target import host_target as host_target
     from edgerl.target import load_target as load_target
 
 _HOMES = {
@@ -67,7 +68,7 @@ _HOMES = {
         "load_export",
         "save_export",
     ),
-    "target": ("Target", "load_target"),
+    "target": ("Target", "host_target", "load_target"),
     "backends": ("Backend", "Engine", "Runner", "build", "find_backend"),
     "envelope": ("Envelope", "default_envelope"),
     "envelope.file": ("read_envelope",),

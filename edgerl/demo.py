@@ -8,7 +8,6 @@ user calls; nothing is special but the paths.
 from __future__ import annotations
 
 import json
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from edgerl.run import check_extras, run_file
 from edgerl.runtime.drive import Progress
 from edgerl.runtime.result import RunResult
 from edgerl.runtime.run import RunOptions
+from edgerl.target import host_target
 
 ROBOT = "gym:HalfCheetah-v5"
 SEED = 0
@@ -80,7 +80,7 @@ def run_demo(
     export = export_checkpoint(source / "model.zip", truth=source / "truth.npz", spec=source / "spec.toml")
     save_export(export, model)
     say("packing it with its limits")
-    pack_files(model, bundle, target=f"linux-{platform.machine()}", envelope=source / "envelope.toml")
+    pack_files(model, bundle, target=host_target(), envelope=source / "envelope.toml")
     say("driving HalfCheetah")
     trained = _trainer_return(source / "meta.json")
     options = RunOptions(seed=SEED, realtime_s=REALTIME_S)

@@ -34,7 +34,7 @@ def run_file(
         bundle: Its file; every digest in it is checked before anything is used.
         robot: ``gym:ENV_ID`` or ``udp:HOST:PORT``.
         recording: New file for the records of all ticks; otherwise one named after bundle and time, in this folder.
-        report: HTML file to write.
+        report: HTML file to write; none is written where the run was stopped before its first tick.
         options: How to run.
         trainer_return: What the trainer's own evaluation says, for the report.
         on_progress: Called about ten times a second.
@@ -51,7 +51,7 @@ def run_file(
         check_place(Path(report))
     path = Path(recording) if recording else Path(f"{Path(bundle).stem}-{time.strftime('%Y%m%d-%H%M%S')}.erlrec")
     result = run(loaded, robot, path, options or RunOptions(), on_progress)
-    if report is not None:
+    if report is not None and result.recording:
         write_report(report, report_of(loaded, bundle, result, trainer_return=trainer_return))
     return result
 

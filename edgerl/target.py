@@ -8,6 +8,7 @@ the wheel; in a source checkout the checkout's own is read.
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,11 @@ def load_target(name: str | Path) -> Target:
     if text not in known_targets():
         raise UnknownTarget(text, known_targets())
     return read_target(folder / text / FILE_NAME)
+
+
+def host_target() -> str:
+    """Return the name of this machine's generic target; :func:`load_target` refuses one that is not known."""
+    return f"{platform.system().lower()}-{platform.machine()}"
 
 
 def known_targets() -> tuple[str, ...]:

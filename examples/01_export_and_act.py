@@ -14,7 +14,7 @@ worst = max(channel.max_error for channel in export.certificate.parity.channels)
 print(f"parity {export.certificate.parity.status}: largest error {worst:.1e} on {export.certificate.parity.rows} rows")
 
 backend = edgerl.find_backend("onnxruntime")
-engine = edgerl.build(export.model, edgerl.load_target("linux-x86_64"), backend, export.golden)
+engine = edgerl.build(export.model, edgerl.load_target(edgerl.host_target()), backend, export.golden)
 runner = backend.load(engine)
 
 environment = gymnasium.make("HalfCheetah-v5")

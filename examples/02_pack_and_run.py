@@ -11,7 +11,7 @@ with tempfile.TemporaryDirectory() as folder:
     model, bundle = Path(folder) / "policy.onnx", Path(folder) / "policy.edgerl"
     export = edgerl.export_checkpoint(CHEETAH / "model.zip", truth=CHEETAH / "truth.npz", spec=CHEETAH / "spec.toml")
     edgerl.save_export(export, model)
-    edgerl.pack_files(model, bundle, target="linux-x86_64", envelope=CHEETAH / "envelope.toml")
+    edgerl.pack_files(model, bundle, target=edgerl.host_target(), envelope=CHEETAH / "envelope.toml")
     print("verified:", edgerl.verify_bundle(bundle).status)
 
     # One second in real time, the rest of the episode in lockstep.

@@ -88,7 +88,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model, bundle = Path(folder) / "cart.onnx", Path(folder) / "cart.edgerl"
         edgerl.save_export(edgerl.export_policy(spring_and_damper()), model)
-        edgerl.pack_files(model, bundle, target="linux-x86_64")
+        edgerl.pack_files(model, bundle, target=edgerl.host_target())
         result = edgerl.run_file(bundle, f"udp:{host}:{port}", recording=Path(folder) / "cart.erlrec")
     position, velocity = here.recv()
     robot.join()

@@ -131,7 +131,7 @@ class RunResult:
     """The robot's own account; empty where it gives none."""
     plant: PlantEnd | None
     recording: str
-    """Path."""
+    """Path; empty where it was stopped before a tick was recorded, since no file is kept then."""
     lost_records: int
     """Ticks that are missing in the recording."""
     bundle: str

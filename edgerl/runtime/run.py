@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from edgerl import canonical
 from edgerl.backends import Engine
 from edgerl.bundle.load import Bundle
 from edgerl.envelope import Envelope, check_envelope
-from edgerl.errors import LoopError
+from edgerl.errors import LoopError, PlatformError
 from edgerl.runtime import core
 from edgerl.runtime.drive import Drive, End, Progress
 from edgerl.runtime.enums import Clock, Dtype, Event
@@ -41,6 +42,7 @@ from edgerl.runtime.session import Session, Terms, open_session
 from edgerl.runtime.structs import Config, StateChannel
 from edgerl.runtime.supervisor import BYE_FAULT, BYE_FINISHED, BYE_STOPPED, Supervisor, Timeouts
 from edgerl.spec import PolicySpec
+from edgerl.target import Target, host_target
 
 SESSION_TIMEOUT_S = 5.0
 """How long a robot may take to answer HELLO."""
@@ -112,13 +114,22 @@ def run(
         on_progress: Called with where the run is, about ten times a second.
 
     Raises:
-        PlatformError: Not Linux, or the package has no core.
+        PlatformError: Not Linux, the package has no core, or the bundle is for another processor.
         LoopError: The robot, the guardian or the policy process did not start, or the guardian did not arm.
         EnvelopeError: The envelope does not fit the policy.
         OutputError: The recording exists or cannot be written.
     """
     options = options or RunOptions()
+    _check_machine(bundle.manifest.target)
     return run_load(load_of(bundle, options.backend), robot, recording, options, on_progress)
+
+
+def _check_machine(target: Target) -> None:
+    if target.arch != platform.machine():
+        raise PlatformError(
+            f"The bundle was packed for target '{target.name}' ({target.arch}); this machine is {platform.machine()}. "
+            f"Pack the policy for it: edgerl pack POLICY --target {host_target()} -o BUNDLE"
+        )
 
 
 def load_of(bundle: Bundle, backend: str | None = None) -> Load:
@@ -299,7 +310,7 @@ def _result(
         scheduling=Scheduling(granted, status.priority_errno, status.affinity_errno, locked, status.lock_errno),
         episodes=tuple(plant.episodes) if plant else (),
         plant=plant.end if plant else None,
-        recording=str(path),
+        recording=str(path) if len(recording.records) else "",
         lost_records=recording.lost,
         bundle=load.bundle,
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from edgerl import cli, export_checkpoint, pack_files, save_export
+from edgerl import cli, export_checkpoint, host_target, pack_files, save_export
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "halfcheetah"
 
@@ -55,6 +55,6 @@ def packed(tmp_path_factory) -> Path:
     export = export_checkpoint(EXAMPLE / "model.zip", truth=EXAMPLE / "truth.npz", spec=EXAMPLE / "spec.toml")
     save_export(export, folder / "policy.onnx")
     pack_files(
-        folder / "policy.onnx", folder / "policy.edgerl", target="linux-x86_64", envelope=EXAMPLE / "envelope.toml"
+        folder / "policy.onnx", folder / "policy.edgerl", target=host_target(), envelope=EXAMPLE / "envelope.toml"
     )
     return folder

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import pickle
+import platform
 import sys
 import zipfile
 from pathlib import Path
@@ -254,6 +255,14 @@ def _with_member(bundle: Path, member: str) -> bytes:
 )
 def test_a_robot_that_is_none_or_another(refused, packed, robot, says):
     refused("run", packed / "policy.edgerl", "--robot", robot, "--recording", "out/r.erlrec", says=says)
+
+
+def test_a_bundle_for_another_processor(refused, edgerl, packed, tmp_path):
+    other = "linux-x86_64" if platform.machine() == "aarch64" else "linux-aarch64"
+    path = tmp_path / "other.edgerl"
+    assert edgerl("pack", packed / "policy.onnx", "--target", other, "-o", path).code == 0
+    words = ("run", path, "--robot", "gym:HalfCheetah-v5", "--recording", "out/r.erlrec")
+    refused(*words, says=[f"'{other}'", platform.machine(), "--target"])
 
 
 def test_a_robot_that_does_not_answer(refused, packed):

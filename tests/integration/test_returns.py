@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgerl import export_checkpoint, find_backend, load_target
+from edgerl import export_checkpoint, find_backend, host_target, load_target
 from edgerl.backends import build
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "halfcheetah"
@@ -19,7 +19,7 @@ def test_ten_halfcheetah_episodes_earn_within_one_percent_of_the_trainers_return
     gymnasium = pytest.importorskip("gymnasium", reason="edgerl[sim] is not installed")
     export = export_checkpoint(EXAMPLE / "model.zip", truth=EXAMPLE / "truth.npz", spec=EXAMPLE / "spec.toml")
     backend = find_backend("onnxruntime")
-    runner = backend.load(build(export.model, load_target("linux-x86_64"), backend, export.golden))
+    runner = backend.load(build(export.model, load_target(host_target()), backend, export.golden))
     environment = gymnasium.make("HalfCheetah-v5")
     returns = [_episode(environment, runner, seed) for seed in range(EPISODES)]
     environment.close()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgerl import console, presentation
 from edgerl.runtime.core import ModeRow
+from tests import simulated_run
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "halfcheetah"
 PROGRAM = Path(sys.executable).with_name("edgerl")
@@ -82,3 +85,16 @@ def test_a_full_disk_behind_stdout_is_said_on_stderr():
     assert done.returncode == 1
     assert done.stderr.startswith("error: stdout: could not be written (No space left on device)")
     assert "Traceback" not in done.stderr
+
+
+def test_what_the_machine_refused_the_guardian_is_a_warning_with_its_cure(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    result = simulated_run.report().result
+    presentation.show_run(result)
+    assert "warning" not in capsys.readouterr().err
+    refused = replace(result.scheduling, priority=0, priority_errno=errno.EPERM, lock_errno=errno.ENOMEM)
+    presentation.show_run(replace(result, scheduling=refused))
+    shown = capsys.readouterr().err
+    assert "did not get real-time scheduling (Operation not permitted)" in shown
+    assert "did not get a memory lock (Cannot allocate memory)" in shown
+    assert shown.count("edgerl doctor") == 2
