@@ -101,7 +101,7 @@ def export_checkpoint(
     facts = None if spec is None else Path(spec)
     policy = read_checkpoint(path, trainer=trainer, stats=stats, image_layout=image_layout, spec=facts)
     say("building the graph and running it" if truth is None else "building the graph and comparing it with the truth")
-    return export_policy(policy, truth=truth, spec_file=spec)
+    return export_policy(policy, truth=truth, spec=spec)
 
 
 def checkpoint_template(
@@ -129,7 +129,7 @@ def export_policy(
     policy: Policy,
     *,
     truth: Truth | Path | str | None = None,
-    spec_file: Path | str | None = None,
+    spec: Path | str | None = None,
     golden_rows: int = 256,
     seed: int = 0,
 ) -> Export:
@@ -138,18 +138,18 @@ def export_policy(
     Args:
         policy: As an importer read it.
         truth: Recorded with the trainer's own predict; without it parity is ``not_run``.
-        spec_file: TOML with what the checkpoint does not say.
+        spec: TOML with what the checkpoint does not say.
         golden_rows: Rows of the golden set.
         seed: Of its generated rows.
 
     Raises:
-        SpecError: ``spec_file`` is not valid or contradicts the checkpoint.
+        SpecError: ``spec`` is not valid or contradicts the checkpoint.
         TruthError: The truth does not fit the policy.
         ModelError: The policy cannot be lowered.
         ParityFailed: The model does not act as the truth says.
     """
-    if spec_file is not None:
-        policy = replace(policy, spec=complete(policy.spec, spec_file))
+    if spec is not None:
+        policy = replace(policy, spec=complete(policy.spec, spec))
     model = lower(policy)
     known = read_truth(truth, model.spec) if isinstance(truth, (str, Path)) else truth
     report = NOT_RUN if known is None else check_parity(model, known)

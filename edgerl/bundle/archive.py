@@ -108,16 +108,6 @@ def read_archive(data: bytes, where: Path | str) -> dict[str, bytes]:
     return members
 
 
-def is_archive(head: bytes) -> bool:
-    """Return whether a file that begins so may be a bundle; other zip writers begin otherwise.
-
-    Args:
-        head: At least the first 14 bytes.
-    """
-    fixed = _local_header("", 0, 0)[:_CHECKSUM_AT]
-    return head[:_CHECKSUM_AT] == fixed
-
-
 def read_bounded(path: Path | str) -> bytes:
     """Return the content of a regular file of at most :data:`MAX_BYTES`, read once.
 

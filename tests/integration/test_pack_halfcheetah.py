@@ -19,7 +19,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "halfcheetah"
 def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("export") / "policy.onnx"
     read = read_checkpoint(EXAMPLE / "model.zip")
-    save_export(export_policy(read, truth=EXAMPLE / "truth.npz", spec_file=EXAMPLE / "spec.toml"), path)
+    save_export(export_policy(read, truth=EXAMPLE / "truth.npz", spec=EXAMPLE / "spec.toml"), path)
     return path
 
 

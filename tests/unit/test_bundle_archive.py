@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from edgerl.bundle.archive import MAX_MEMBERS, is_archive, read_archive, read_bounded, unpack, write_archive
+from edgerl.bundle.archive import MAX_MEMBERS, read_archive, read_bounded, unpack, write_archive
 from edgerl.errors import BundleError, DamagedBundle, EdgerlError, OutputError, UnreadableFile, UnsafePath
 
 MEMBERS = {"engines/a/model.onnx": b"model" * 20, "golden.npz": b"", "manifest.json": b'{"schema":1}'}
@@ -166,13 +166,6 @@ def test_a_zip_bomb_is_refused_without_unpacking_a_byte() -> None:
 def test_another_kind_of_file_is_refused_as_such(data: bytes) -> None:
     with pytest.raises(DamagedBundle, match=r"it does not begin as a bundle does"):
         read_archive(data, WHERE)
-
-
-def test_a_bundle_is_told_from_other_zip_files_by_its_first_bytes() -> None:
-    assert is_archive(GOOD)
-    assert is_archive(GOOD[:14])
-    for other in (b"", GOOD[:13], zip_of(("manifest.json", b"{}")), b"\x80\x05" + GOOD):
-        assert not is_archive(other)
 
 
 def test_a_gap_before_the_directory_is_refused_even_where_its_place_is_said_rightly() -> None:

@@ -64,12 +64,12 @@ def test_an_export_that_acts_differently_is_not_made(truth):
 
 def test_the_spec_file_completes_the_spec_inside_the_model(tmp_path):
     (tmp_path / "extra.toml").write_text("rate_hz = 50\n")
-    export = export_policy(POLICY, spec_file=tmp_path / "extra.toml", golden_rows=16)
+    export = export_policy(POLICY, spec=tmp_path / "extra.toml", golden_rows=16)
     assert export.model.spec.period_ns == 20_000_000 and export.certificate.unknowns == ()
     assert export.model.digest != EXPORT.model.digest
     (tmp_path / "extra.toml").write_text("rate = 50\n")
     with pytest.raises(SpecError):
-        export_policy(POLICY, spec_file=tmp_path / "extra.toml")
+        export_policy(POLICY, spec=tmp_path / "extra.toml")
 
 
 def test_three_files_are_written_and_read_back_equal(tmp_path):
