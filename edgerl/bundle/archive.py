@@ -38,8 +38,6 @@ _READER_VERSION = 10
 """1.0: stored members and nothing else."""
 _WRITER_VERSION = 3 << 8 | _READER_VERSION
 """3: the rights below are Unix's."""
-_CHECKSUM_AT = 14
-"""Bytes of a local header before the first that depends on the member."""
 _RIGHTS = (stat.S_IFREG | 0o644) << 16
 _TIME, _DATE = 0, 1 << 5 | 1
 """1980-01-01 00:00, the earliest that the format can say: a bundle does not depend on when it was made."""

@@ -1,0 +1,39 @@
+"""The mode table in docs/safety.md is the one that the guardian runs by."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from edgerl.runtime.core import modes_table
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "safety.md").read_text()
+
+
+def _cells() -> dict[tuple[str, str], tuple[str, str]]:
+    """(source, next mode) by mode and event, as the page says it."""
+    lines = [line.strip("| ").split(" | ") for line in PAGE.splitlines() if line.startswith("|")]
+    start = next(index for index, line in enumerate(lines) if line[0] == "event")
+    _, *modes = lines[start]
+    cells = {}
+    for event, *texts in lines[start + 2 :]:
+        for mode, text in zip(modes, texts, strict=True):
+            source, _, following = text.partition(" → ")
+            cells[mode, event] = source, following or mode
+    return cells
+
+
+def test_the_page_holds_every_cell_of_the_table_that_can_be_reached():
+    table = {(row.mode, row.event): (row.source, row.next_mode) for row in modes_table() if row.mode != "prepare"}
+    assert _cells() == table
+
+
+def test_no_event_leads_to_the_reserved_mode():
+    assert not [row for row in modes_table() if row.next_mode == "prepare" and row.mode != "prepare"]
+
+
+def test_every_test_that_the_page_names_exists():
+    names = set(re.findall(r"`(test_\w+\.py)`", PAGE))
+    assert len(names) >= 6
+    assert all(list((ROOT / "tests").rglob(name)) for name in names)
