@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * litmus.c: is the checker itself right? The known small programs of the literature on weak memory, each with what C11
+ * litmus.c: is the checker itself right? The known small programs of the literature on weak memory, each with what RC11
  * says about its outcome. Exit code 1 if the checker says otherwise about one.
  */
 #include "stdatomic.h"

@@ -100,7 +100,7 @@ def orders() -> list[tuple[str, str, int]]:
     return found
 
 
-def test_the_checker_says_of_known_programs_what_c11_says(tmp_path):
+def test_the_checker_says_of_known_programs_what_rc11_says(tmp_path):
     tmp_path.joinpath("sources").mkdir()
     done = explore(build(tmp_path / "sources", main="litmus.c", units=[]))
     assert done.returncode == 0, done.stdout + done.stderr
