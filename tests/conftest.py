@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from fnmatch import fnmatch
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -18,10 +17,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--must-run", metavar="FILE", help="patterns of test ids, one a line, that fail when skipped")
 
 
+MUST_RUN = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Read the list once: a test may stand in another folder."""
+    name = config.getoption("--must-run")
+    lines = (config.rootpath / name).read_text().splitlines() if name else []
+    config.stash[MUST_RUN] = [line for line in lines if line and not line.startswith("#")]
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
     report = yield
-    patterns = _patterns(item.config.getoption("--must-run"))
+    patterns = item.config.stash[MUST_RUN]
     if report.skipped and not hasattr(report, "wasxfail") and any(fnmatch(item.nodeid, one) for one in patterns):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} may not skip here, but did: {_reason(report)}"
@@ -34,11 +43,6 @@ def pytest_terminal_summary(terminalreporter) -> None:
     terminalreporter.section(f"skipped: {len(skipped)}")
     for reason, count in reasons.most_common():
         terminalreporter.line(f"{count:4d}  {reason}")
-
-
-def _patterns(path: str | None) -> list[str]:
-    lines = Path(path).read_text().splitlines() if path else []
-    return [line for line in lines if line and not line.startswith("#")]
 
 
 def _reason(report: pytest.TestReport) -> str:
