@@ -30,11 +30,24 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
     report = yield
-    patterns = item.config.stash[MUST_RUN]
-    if report.skipped and not hasattr(report, "wasxfail") and any(fnmatch(item.nodeid, one) for one in patterns):
-        report.outcome = "failed"
-        report.longrepr = f"{item.nodeid} may not skip here, but did: {_reason(report)}"
+    if not hasattr(report, "wasxfail"):
+        _refuse_skip(report, item.config.stash[MUST_RUN], item.nodeid)
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector):
+    """A module that skips as a whole has no tests to report."""
+    report = yield
+    _refuse_skip(report, collector.config.stash[MUST_RUN], f"{collector.nodeid}::")
+    return report
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport, patterns: list[str], name: str) -> None:
+    if report.skipped and any(fnmatch(name, one) for one in patterns):
+        reason = _reason(report)
+        report.outcome = "failed"
+        report.longrepr = f"{name} may not skip here, but did: {reason}"
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
@@ -45,5 +58,5 @@ def pytest_terminal_summary(terminalreporter) -> None:
         terminalreporter.line(f"{count:4d}  {reason}")
 
 
-def _reason(report: pytest.TestReport) -> str:
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
     return str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
