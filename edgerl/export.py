@@ -254,11 +254,12 @@ def _certify(model: PolicyModel, golden: GoldenSet, report: ParityReport, truth:
         report,
         tuple(sorted(name for name, source in model.spec.sources.items() if source == "default")),
         model.spec.unknowns(),
-        {"python": platform.python_version(), **{name: _version(name) for name in _VERSIONS}},
+        {"python": platform.python_version(), **{name: installed_version(name) for name in _VERSIONS}},
     )
 
 
-def _version(name: str) -> str:
+def installed_version(name: str) -> str:
+    """Return the version of an installed package; edgerl itself has none when run from a source tree."""
     try:
         return version(name)
     except PackageNotFoundError:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Iterable, Sequence
-from importlib import metadata
 from pathlib import Path, PurePath
 
 from edgerl import canonical
@@ -22,7 +21,7 @@ from edgerl.bundle.verify import run_golden
 from edgerl.envelope import Envelope, check_envelope, default_envelope
 from edgerl.envelope.file import read_envelope
 from edgerl.errors import BundleError, MissingFacts, OutputError, UnreadableFile
-from edgerl.export import MAX_CERTIFICATE_BYTES, Certificate, export_paths
+from edgerl.export import MAX_CERTIFICATE_BYTES, Certificate, export_paths, installed_version
 from edgerl.golden import GoldenSet, check_golden, load_golden, save_golden_bytes
 from edgerl.model import PolicyModel, load_model
 from edgerl.parity import require_parity
@@ -242,11 +241,5 @@ def _sha256(data: bytes) -> str:
 
 
 def _versions() -> Versions:
-    return Versions(_version("edgerl"), _version("onnx"), _version("onnxruntime"), platform.python_version())
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:  # edgerl itself, run from a source tree
-        return "not installed"
+    edgerl, onnx, onnxruntime = map(installed_version, ("edgerl", "onnx", "onnxruntime"))
+    return Versions(edgerl, onnx, onnxruntime, platform.python_version())
