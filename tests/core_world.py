@@ -10,7 +10,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgerl.runtime import core, structs, wire
-from edgerl.runtime.enums import Dtype, Event, Mode, OnViolation, Request, Result, StateFlag
+from edgerl.runtime.enums import (
+    POLICY_SLOTS,
+    Dtype,
+    ElementSource,
+    Event,
+    LadderClass,
+    Mode,
+    OnViolation,
+    Request,
+    Result,
+    Source,
+    StateFlag,
+)
 
 MS = 1_000_000
 PERIOD = 10 * MS
@@ -19,6 +31,20 @@ SESSION = 0x1234_5678_9ABC_DEF0
 START = 1_000_000 * MS
 EPOCH = 7
 NO_FLAGS = StateFlag(0)
+NOT_RAISED = {
+    Event.OPERATOR_LOST,
+    Event.OVERRUN,
+    Event.SWITCH,
+    Event.PREPARE,
+    Event.JITTER_FAULT,
+    Event.LAPSED,
+    Event.STATE_FROZEN,
+    Event.STATE_LIMIT,
+    Event.INFERENCE_TIMEOUT,
+    Event.DEAD_MAN,
+}
+"""Events that nothing raises yet."""
+SHARED = ("status", "requests", "observation", "ring")
 
 
 @dataclass
@@ -48,7 +74,7 @@ class Record:
         return {event for event in Event if self.header.events & (1 << event)}
 
 
-def small_config(**fields: object) -> structs.Config:
+def small_config(*, hold_ns: int = 20 * MS, safe_ns: int = 30 * MS, **fields: object) -> structs.Config:
     """Three state channels, two command channels: the first rejects, the second saturates."""
     config = core.new_config()
     values = {
@@ -58,26 +84,51 @@ def small_config(**fields: object) -> structs.Config:
         "valid_for_ns": 30 * MS,
         "lead_ns": 1 * MS,
         "state_timeout_ns": 40 * MS,
-        "hold_ns": 20 * MS,
-        "safe_ns": 30 * MS,
         "allow_lockstep": 1,
         "bucket_limit": 3,
         "bucket_window": 10,
         "arm_ticks": 4,
         "state_count": 3,
         "command_count": 2,
+        "action_count": 2,
+        "element_count": 3,
+        "term_count": 3,
         "observation_bytes": 64,
         "ring_capacity": 64,
     }
     for name, value in {**values, **fields}.items():
         setattr(config, name, value)
-    config.states[0] = structs.StateChannel(0, Dtype.FLOAT32)
-    config.states[1] = structs.StateChannel(4, Dtype.INT32)
-    config.states[2] = structs.StateChannel(8, Dtype.UINT8)
     inf = float("inf")
-    config.commands[0] = structs.CommandChannel(-1.0, 1.0, inf, inf, 0.0, OnViolation.REJECT)
-    config.commands[1] = structs.CommandChannel(-2.0, 2.0, inf, inf, 0.5, OnViolation.SATURATE)
+    for index, (offset, dtype) in enumerate([(0, Dtype.FLOAT32), (4, Dtype.INT32), (8, Dtype.UINT8)]):
+        config.states[index] = structs.StateChannel(-inf, inf, -inf, inf, 0, 0)
+        config.elements[index] = structs.Element(ElementSource.STATE, index, 0.0, 1.0, -inf, inf)
+        config.terms[index] = structs.Term(index, 1, dtype, offset, 1, 4, 0, 0)
+    config.commands[0] = command(-1.0, 1.0, inf, inf, 0.0, OnViolation.REJECT)
+    config.commands[1] = command(-2.0, 2.0, inf, inf, 0.5, OnViolation.SATURATE, action=1)
+    set_ladders(config, hold_ns, safe_ns)
     return config
+
+
+def command(
+    low: float, high: float, rate: float, acceleration: float, safe: float, on_violation: int, *, action: int = 0
+) -> structs.CommandChannel:
+    """Return a command channel that carries one value of the action."""
+    return core.command_channel(
+        low=low,
+        high=high,
+        max_rate=rate,
+        max_acceleration=acceleration,
+        safe=safe,
+        on_violation=OnViolation(on_violation),
+        action=action,
+    )
+
+
+def set_ladders(config: structs.Config, hold_ns: int, safe_ns: int) -> None:
+    """Make every fault hold, then send the safe command."""
+    rungs = (structs.Rung(hold_ns, Source.HOLD), structs.Rung(safe_ns, Source.SAFE))
+    for ladder in LadderClass:
+        config.ladders[ladder] = structs.Ladder(2, 0, rungs)
 
 
 class World:
@@ -106,14 +157,17 @@ class World:
 
     def _segments(self) -> None:
         self.status, self.requests = structs.StatusBlock(), structs.Requests()
-        self.observation, self.action = structs.ObservationMailbox(), structs.ActionMailbox()
+        self.observation = structs.ObservationMailbox()
+        self.actions = [structs.ActionMailbox() for _ in range(POLICY_SLOTS)]
+        self.action = self.actions[0]
         self.ring = (ctypes.c_uint64 * (core.ring_bytes(self.config) // 8))()
         self.at = {
             name: ctypes.addressof(getattr(self, name))
             for name in ("status", "requests", "observation", "action", "ring")
         }
-        core.create_segments(self.config, **self.at)
-        core.set_epoch(self.at["requests"], EPOCH)
+        self.slots = [ctypes.addressof(mailbox) for mailbox in self.actions]
+        core.create_segments(self.config, actions=self.slots, **{name: self.at[name] for name in SHARED})
+        self.act(EPOCH)
         core.say_ready(self.at["action"], EPOCH)
 
     def _start(self) -> None:
@@ -127,11 +181,16 @@ class World:
         )
         self.loop = np.zeros(core.library().erl_loop_bytes() + 64, np.uint8)
         self.loop_at = (self.loop.ctypes.data + 63) & ~63
-        segments = structs.Segments(*self.at.values())
+        segments = self.segments()
         fault = core.library().erl_loop_start(
             self.loop_at, ctypes.addressof(self.config), ctypes.addressof(segments), ctypes.addressof(self.port)
         )
         assert fault == 0, core.config_fault_name(fault)
+
+    def segments(self) -> structs.Segments:
+        """Return the addresses of what this loop shares."""
+        status, requests, observation, ring = (self.at[name] for name in SHARED)
+        return structs.Segments(status, requests, observation, (ctypes.c_void_p * POLICY_SLOTS)(*self.slots), ring)
 
     def _advance(self, to: int) -> None:
         for when, hook in sorted(self.hooks, key=lambda pair: pair[0]):
@@ -190,11 +249,9 @@ class World:
     def answer(self, header: structs.ObservationHeader, answer: Answer) -> None:
         """Post an answer as the policy process does."""
         values = np.array(answer.values, np.float32)
-        said = structs.ObservationHeader(
-            epoch=header.epoch if answer.epoch is None else answer.epoch,
-            sequence=header.sequence if answer.sequence is None else answer.sequence,
-        )
-        assert core.post_action(self.at["action"], said, answer.infer_ns, values.ctypes.data, len(values)) == Result.OK
+        epoch = self.epoch if answer.epoch is None else answer.epoch
+        sequence = header.sequence if answer.sequence is None else answer.sequence
+        assert core.post_action(self.at["action"], epoch, sequence, values, infer_ns=answer.infer_ns) == Result.OK
 
     def state(
         self,
@@ -210,6 +267,11 @@ class World:
         header = wire.Header(changed.get("session", SESSION), self.sequence, self.stamp)
         message = wire.State(header, flags, np.array(values or [1.5, 2.0, 3.0], np.float32))
         self.inbox.append((self.now if at is None else at, wire.encode(message)))
+
+    def act(self, epoch: int) -> None:
+        """Name the policy process whose answers count, in the first slot."""
+        self.epoch = epoch
+        core.set_policies(self.at["requests"], core.policy_word(epoch, 0))
 
     def request(self, kind: Request) -> None:
         core.request(self.at["requests"], kind)
@@ -245,12 +307,12 @@ class World:
         raw = ctypes.create_string_buffer(structs.Ring.from_buffer(self.ring).record_bytes)
         assert core.read_record(self.at["ring"], index, ctypes.addressof(raw), len(raw)) == Result.OK
         floats = np.frombuffer(raw.raw, np.float32, offset=ctypes.sizeof(structs.TickHeader))
-        states, commands = self.config.state_count, self.config.command_count
+        states, commands, actions = self.config.state_count, self.config.command_count, self.config.action_count
         return Record(
             structs.TickHeader.from_buffer_copy(raw),
             floats[:states],
-            floats[states : states + commands],
-            floats[states + commands : states + 2 * commands],
+            floats[states : states + actions],
+            floats[states + actions : states + actions + commands],
         )
 
 

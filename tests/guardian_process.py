@@ -14,8 +14,8 @@ from collections.abc import Callable
 import numpy as np
 
 from edgerl.runtime import core, structs, wire
-from edgerl.runtime.enums import Mode, Phase, Request, StateFlag
-from tests.core_world import EPOCH, NO_FLAGS, SESSION
+from edgerl.runtime.enums import POLICY_SLOTS, Mode, Phase, Request, StateFlag
+from tests.core_world import EPOCH, NO_FLAGS, SESSION, SHARED
 
 MS = 1_000_000
 
@@ -35,7 +35,7 @@ while True:
         core.address(observation), seen, header, record.ctypes.data, 64, timeout_ns=10_000_000_000)
     if found == Result.OK:
         values[:] = record.view(np.float32)[0]
-        core.post_action(core.address(action), header, 1000, values.ctypes.data, 2)
+        core.post_action(core.address(action), int(sys.argv[3]), header.sequence, values, infer_ns=1000)
 """
 
 
@@ -50,8 +50,8 @@ class GuardianProcess:
             "status": ctypes.sizeof(structs.StatusBlock),
             "requests": ctypes.sizeof(structs.Requests),
             "observation": ctypes.sizeof(structs.ObservationMailbox),
-            "action": ctypes.sizeof(structs.ActionMailbox),
             "ring": core.ring_bytes(config),
+            **{f"action-{slot}": ctypes.sizeof(structs.ActionMailbox) for slot in range(POLICY_SLOTS)},
         }
         config_fd = os.memfd_create("config")
         os.write(config_fd, bytes(config))
@@ -62,7 +62,8 @@ class GuardianProcess:
             self.maps[name] = mmap.mmap(descriptor, size)
             self.fds.append(descriptor)
         self.at = {name: core.address(segment) for name, segment in self.maps.items()}
-        core.create_segments(config, **self.at)
+        actions = [at for name, at in self.at.items() if name.startswith("action")]
+        core.create_segments(config, actions=actions, **{name: self.at[name] for name in SHARED})
         self.robot, self.controller = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
         self.robot.bind(("127.0.0.1", 0))
         self.controller.bind(("127.0.0.1", 0))
@@ -95,13 +96,13 @@ class GuardianProcess:
         return self
 
     def start_policy(self, epoch: int = EPOCH) -> subprocess.Popen[str]:
-        observation, action = self.fds[3], self.fds[4]
+        observation, action = self.fds[3], self.fds[5]
         arguments = [sys.executable, "-c", POLICY, str(observation), str(action), str(epoch)]
         policy = subprocess.Popen(arguments, pass_fds=(observation, action), stdout=subprocess.PIPE, text=True)
         self.policies.append(policy)
         assert policy.stdout is not None
         assert policy.stdout.readline() == "ready\n"
-        core.set_epoch(self.at["requests"], epoch)
+        core.set_policies(self.at["requests"], core.policy_word(epoch, 0))
         return policy
 
     def status(self) -> structs.Status:

@@ -45,12 +45,12 @@ def header(names=JOINTS, **changes) -> Header:
     layout = Layout(
         tuple(Channel(f"observation[{i}]", "1") for i in range(STATES)), tuple(Channel(name, "1") for name in names)
     )
-    fields = record_dtype(STATES, len(names)).names
+    fields = record_dtype(STATES, len(names), len(names), 0).names
     whole = Header(
         schema=1, bundle="b2" * 32, spec="5e" * 32, robot="gym:HalfCheetah-v5", session="00c0ffee00c0ffee",
         started_unix_ns=1_790_000_000 * 10**9, machine=Machine("AMD EPYC 9555", "6.18.0", "x86_64", 2, "3.11.7"),
         guardian={"period_ns": PERIOD_NS}, same_clock=True, layout=layout,
-        record_bytes=record_bytes(STATES, len(names)), fields=fields,
+        record_bytes=record_bytes(STATES, len(names), len(names), 0), fields=fields,
     )  # fmt: skip
     return replace(whole, **changes)
 
@@ -58,7 +58,7 @@ def header(names=JOINTS, **changes) -> Header:
 def records(ticks=1000, real=300, names=JOINTS, seed=1):
     """An episode: armed at tick 3, ``real`` ticks on the grid, the rest in lockstep; nothing goes wrong."""
     random = np.random.default_rng(seed)
-    rows = np.zeros(ticks, record_dtype(STATES, len(names)))
+    rows = np.zeros(ticks, record_dtype(STATES, len(names), len(names), 0))
     index = np.arange(ticks)
     grid = index < real
     late = (random.lognormal(3.2, 0.5, ticks) * 1000).astype(np.int64)

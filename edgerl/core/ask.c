@@ -19,7 +19,6 @@ static uint64_t now(const erl_loop *loop) {
 static void post(erl_loop *loop, bool reset) {
     loop->episode += reset;
     const erl_observation_header header = {
-        .epoch = loop->status.epoch,
         .sequence = loop->tick.tick,
         .stamp_ns = loop->tick.tick_ns,
         .deadline_ns = loop->deadline_ns,
@@ -32,17 +31,20 @@ static void post(erl_loop *loop, bool reset) {
 
 /* Epoch 0 is nobody: its answers would be those of a policy that is gone. */
 static bool answers(const erl_loop *loop) {
-    return loop->action.epoch != 0 && loop->action.epoch == loop->status.epoch &&
-           loop->action.sequence == loop->tick.tick && loop->action.count == loop->config.command_count;
+    return loop->action.epoch != 0 && loop->action.epoch == erl_policy_epoch(loop->status.acting) &&
+           loop->action.sequence == loop->tick.tick && loop->action.count == loop->config.action_count &&
+           loop->action.raw_count == loop->config.raw_count;
 }
 
 /* Looks once more after the deadline: an answer that is there then is better than none, and waits for nobody. */
 static bool take(erl_loop *loop) {
-    const erl_action_mailbox *mailbox = loop->segments.action;
+    const uint32_t slot = erl_policy_slot(loop->status.acting);
+    const erl_action_mailbox *mailbox = loop->segments.actions[slot];
+    loop->tick.acting_slot = (uint8_t)slot;
     for (uint32_t i = 0; i < MAX_TAKES; i++) {
         const uint64_t now_ns = now(loop);
         const uint32_t word = atomic_load_explicit(&mailbox->sequence, memory_order_relaxed);
-        if (erl_action_take(mailbox, &loop->action_seen, &loop->action) == ERL_OK) {
+        if (erl_action_take(mailbox, &loop->action_seen[slot], &loop->action) == ERL_OK) {
             if (answers(loop)) {
                 loop->tick.action_ns = now(loop);
                 return true;
@@ -83,6 +85,7 @@ static uint32_t ask(erl_loop *loop, bool reset) {
     loop->status.actions_taken++;
     loop->tick.infer_ns = loop->action.infer_ns;
     loop->tick.epoch = loop->action.epoch;
+    loop->tick.action_sequence = loop->action.sequence;
     memcpy(loop->action_said, loop->action.values, sizeof loop->action_said);
     if (loop->last_source != ERL_SOURCE_POLICY) {
         erl_envelope_seed(&loop->envelope);
@@ -93,8 +96,9 @@ static uint32_t ask(erl_loop *loop, bool reset) {
 }
 
 static uint32_t arm_blockers(const erl_loop *loop, uint32_t events) {
-    const uint64_t ready = erl_action_ready_epoch(loop->segments.action);
-    const bool policy = loop->status.epoch != 0 && ready == loop->status.epoch;
+    const uint64_t epoch = erl_policy_epoch(loop->status.acting);
+    const uint64_t ready = erl_action_ready_epoch(loop->segments.actions[erl_policy_slot(loop->status.acting)]);
+    const bool policy = epoch != 0 && ready == epoch;
     uint32_t blockers = 0;
     /* The first action is held against the safe command, so one must have been sent. */
     blockers |= loop->tick.observed && loop->envelope.has_last ? 0u : ERL_ARM_NO_STATE;

@@ -13,14 +13,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ERL_LAYOUT_VERSION 1u
+#define ERL_LAYOUT_VERSION 2u
 #define ERL_MAX_STATES 357u            /* (1472 - 32 - 8 - 4) / 4: one STATE datagram within an Ethernet MTU */
 #define ERL_MAX_COMMANDS 256u          /* four 64-bit masks in a tick record */
 #define ERL_MASK_WORDS 4u              /* ERL_MAX_COMMANDS / 64 */
 #define ERL_MAX_OBSERVATION_BYTES 16384u
 #define ERL_MAX_DATAGRAM 1472u         /* 1500 (Ethernet) - 20 (IPv4) - 8 (UDP) */
 #define ERL_MAX_DRAIN 64u              /* datagrams read in one tick at most, so that a babbling peer cannot hold it */
-#define ERL_MAX_WINDOW 1024u           /* ticks that the degrade bucket can look back on */
+#define ERL_MAX_WINDOW 1024u           /* ticks that a bucket can look back on */
+#define ERL_MAX_ELEMENTS 1024u         /* values of one tick in all observation terms together */
+#define ERL_MAX_TERMS 64u
+#define ERL_MAX_OPERATOR 16u           /* values of the operator channel */
+#define ERL_MAX_RUNGS 4u               /* of one fallback ladder */
+#define ERL_POLICY_SLOTS 3u            /* action mailboxes: the acting policy, a candidate, a spare */
 #define ERL_MAX_RING 1048576u          /* records */
 
 #define ERL_CONFIG_MAGIC 0x434C5245u      /* "ERLC" in memory */
@@ -44,7 +49,7 @@ typedef enum erl_result {
 
 typedef enum erl_mode {
     ERL_MODE_SAFE = 0,
-    ERL_MODE_PREPARE = 1, /* reserved: not entered by this version */
+    ERL_MODE_PREPARE = 1, /* on the way to the start pose, and waiting there */
     ERL_MODE_ACTIVE = 2,
     ERL_MODE_FALLBACK = 3,
     ERL_MODE_STOPPED = 4,
@@ -54,39 +59,53 @@ typedef enum erl_mode {
 /* Where this tick's command comes from. The table also names two that the configuration resolves into the others. */
 typedef enum erl_source {
     ERL_SOURCE_POLICY = 0,
-    ERL_SOURCE_HOLD = 1,  /* the command written last; SAFE where none was */
-    ERL_SOURCE_SAFE = 2,  /* the bundle's safe command, approached within the envelope */
-    ERL_SOURCE_LAPSE = 3, /* nothing is sent: the robot's valid_for runs out */
-    ERL_SOURCE_COUNT = 4,
-    ERL_SOURCE_LADDER = 4,    /* table only: HOLD for hold_ns, then SAFE for safe_ns, then LAPSE */
-    ERL_SOURCE_ON_REJECT = 5, /* table only: the configuration's on_reject */
-    ERL_SOURCE_NAMES = 6
+    ERL_SOURCE_HOLD = 1,    /* the command written last; SAFE where none was */
+    ERL_SOURCE_SAFE = 2,    /* the bundle's safe command, approached within the envelope */
+    ERL_SOURCE_LAPSE = 3,   /* nothing is sent: the robot's valid_for runs out */
+    ERL_SOURCE_RAMP = 4,    /* from the measured pose to the start pose, with gains of its own */
+    ERL_SOURCE_DAMP = 5,    /* the bundle's damping command: no position gain, only damping */
+    ERL_SOURCE_STANDBY = 6, /* the candidate's action; SAFE where it has none in time */
+    ERL_SOURCE_COUNT = 7,
+    ERL_SOURCE_LADDER = 7,    /* table only: the rungs of the fault's ladder, then LAPSE */
+    ERL_SOURCE_ON_REJECT = 8, /* table only: the configuration's on_reject */
+    ERL_SOURCE_NAMES = 9
 } erl_source;
 
 /* What a tick met, mildest first: the highest one governs the tick, all of them are recorded as bits (1 << event). */
 typedef enum erl_event {
     ERL_EVENT_NOMINAL = 0,
-    ERL_EVENT_ARM = 1,              /* armed: the first action came in time and passed the envelope */
-    ERL_EVENT_ACTION_LATE = 2,      /* degrade: no answer to this observation within the budget */
-    ERL_EVENT_STATE_LOST = 3,       /* degrade: no state newer than the last tick's */
-    ERL_EVENT_REJECT = 4,           /* degrade: the envelope refused the action */
-    ERL_EVENT_DISARM = 5,           /* requested */
-    ERL_EVENT_DONE = 6,             /* the robot says that the episode or the job is over */
-    ERL_EVENT_BUCKET_FAULT = 7,     /* bucket_limit of the last bucket_window ticks degraded */
-    ERL_EVENT_STATE_FAULT = 8,      /* not finite, not representable, timed out in lockstep, or the robot said BYE */
-    ERL_EVENT_POLICY_FAULT = 9,     /* the supervisor reports that the policy process died */
-    ERL_EVENT_SUPERVISOR_FAULT = 10, /* no heartbeat for heartbeat_timeout_ns */
-    ERL_EVENT_LADDER_END = 11,      /* the last rung of the fallback ladder is reached */
-    ERL_EVENT_RESET = 12,           /* requested: leave FALLBACK or STOPPED for SAFE */
-    ERL_EVENT_ESTOP = 13,           /* requested, or the robot's input */
-    ERL_EVENT_QUIT = 14,            /* requested: the loop ends with this tick */
-    ERL_EVENT_COUNT = 15
+    ERL_EVENT_OPERATOR_LOST = 1, /* no fresh operator values: the configured ones stand in for them */
+    ERL_EVENT_OVERRUN = 2,       /* degrade: this tick began a period late or more */
+    ERL_EVENT_SWITCH = 3,        /* the candidate took over in this tick */
+    ERL_EVENT_PREPARE = 4,       /* ARM is wanted, and the way to the start pose begins */
+    ERL_EVENT_ARM = 5,           /* armed: the first action came in time and passed the envelope */
+    ERL_EVENT_ACTION_LATE = 6,   /* degrade: no answer to this observation when it was due */
+    ERL_EVENT_STATE_LOST = 7,    /* degrade: no state newer than the last tick's */
+    ERL_EVENT_REJECT = 8,        /* degrade: the envelope refused the action */
+    ERL_EVENT_DISARM = 9,        /* requested */
+    ERL_EVENT_DONE = 10,         /* the robot says that the episode or the job is over */
+    ERL_EVENT_BUCKET_FAULT = 11, /* bucket_limit of the last bucket_window ticks degraded */
+    ERL_EVENT_JITTER_FAULT = 12, /* jitter_limit of the last jitter_window ticks woke later than jitter_budget_ns */
+    ERL_EVENT_LAPSED = 13,       /* the command written last was valid no more before this tick */
+    ERL_EVENT_STATE_FROZEN = 14, /* noisy channels did not change for frozen_ticks states */
+    ERL_EVENT_STATE_LIMIT = 15,  /* a state channel, or the tilt, is outside its limits */
+    ERL_EVENT_STATE_FAULT = 16,  /* not finite, not representable, timed out in lockstep, or the robot said BYE */
+    ERL_EVENT_INFERENCE_TIMEOUT = 17, /* the policy owes an answer for inference_timeout_ns */
+    ERL_EVENT_POLICY_FAULT = 18,      /* the supervisor reports that the policy process died */
+    ERL_EVENT_DEAD_MAN = 19,          /* the operator's dead-man switch is not held, where one is required */
+    ERL_EVENT_SUPERVISOR_FAULT = 20,  /* no heartbeat for heartbeat_timeout_ns */
+    ERL_EVENT_LADDER_END = 21,        /* the last rung of the fallback ladder is reached */
+    ERL_EVENT_RESET = 22,             /* requested: leave FALLBACK or STOPPED for SAFE */
+    ERL_EVENT_ESTOP = 23,             /* requested, or the robot's input */
+    ERL_EVENT_QUIT = 24,              /* requested: the loop ends with this tick */
+    ERL_EVENT_COUNT = 25
 } erl_event;
 
 typedef enum erl_clock {
     ERL_CLOCK_WAITING = 0, /* no state has arrived yet */
     ERL_CLOCK_GRID = 1,
-    ERL_CLOCK_LOCKSTEP = 2
+    ERL_CLOCK_LOCKSTEP = 2,
+    ERL_CLOCK_ROBOT = 3 /* the arrival of a state is the tick */
 } erl_clock;
 
 typedef enum erl_phase {
@@ -104,8 +123,53 @@ typedef enum erl_request_kind {
     ERL_REQUEST_RESET = 3,
     ERL_REQUEST_QUIT = 4,
     ERL_REQUEST_POLICY_DIED = 5,
-    ERL_REQUEST_COUNT = 6
+    ERL_REQUEST_SWITCH = 6, /* the candidate is to take over */
+    ERL_REQUEST_COUNT = 7
 } erl_request_kind;
+
+/* Which ladder a fault leads onto. */
+typedef enum erl_ladder_class {
+    ERL_LADDER_POLICY = 0,  /* the policy is to blame: the state can be relied on */
+    ERL_LADDER_STATE = 1,   /* the state is to blame: no rung may need one */
+    ERL_LADDER_MACHINE = 2, /* the computer, the supervisor or the operator is */
+    ERL_LADDER_COUNT = 3
+} erl_ladder_class;
+
+/* What a command channel means to the motor. */
+typedef enum erl_role {
+    ERL_ROLE_OTHER = 0,
+    ERL_ROLE_POSITION = 1,
+    ERL_ROLE_VELOCITY = 2,
+    ERL_ROLE_TORQUE = 3,
+    ERL_ROLE_KP = 4,
+    ERL_ROLE_KD = 5,
+    ERL_ROLE_COUNT = 6
+} erl_role;
+
+/* What the guardian does between two actions of a policy that is slower than the base tick. */
+typedef enum erl_inner_law {
+    ERL_INNER_HOLD = 0,
+    ERL_INNER_INTERPOLATE = 1, /* from the target before to the new one, over policy_divider ticks */
+    ERL_INNER_COUNT = 2
+} erl_inner_law;
+
+/* Where the robot says how it stands. */
+typedef enum erl_attitude_kind {
+    ERL_ATTITUDE_NONE = 0,
+    ERL_ATTITUDE_WXYZ = 1,    /* four channels: quaternion, body to world */
+    ERL_ATTITUDE_XYZW = 2,
+    ERL_ATTITUDE_GRAVITY = 3, /* three channels: direction of gravity in the body's frame, a unit vector */
+    ERL_ATTITUDE_COUNT = 4
+} erl_attitude_kind;
+
+/* Where a value of an observation comes from. */
+typedef enum erl_element_source {
+    ERL_ELEMENT_STATE = 0,    /* index: state channel */
+    ERL_ELEMENT_GRAVITY = 1,  /* index: axis 0..2 of gravity's direction in the body's frame */
+    ERL_ELEMENT_OPERATOR = 2, /* index: value of the operator channel */
+    ERL_ELEMENT_LAST_RAW = 3, /* index: value of the last raw action, 0 before the first */
+    ERL_ELEMENT_SOURCES = 4
+} erl_element_source;
 
 typedef enum erl_dtype { ERL_FLOAT32 = 0, ERL_INT32 = 1, ERL_UINT8 = 2 } erl_dtype;
 
@@ -137,6 +201,9 @@ typedef enum erl_on_violation { ERL_REJECT = 0, ERL_SATURATE = 1 } erl_on_violat
 #define ERL_ARM_REJECTED 0x20u
 #define ERL_ARM_NOT_SAFE_MODE 0x40u
 #define ERL_ARM_DONE 0x80u
+#define ERL_ARM_OUTSIDE_START 0x100u /* the state is not in the start set */
+#define ERL_ARM_DEAD_MAN 0x200u      /* the dead-man switch is not held */
+#define ERL_ARM_PREPARING 0x400u     /* on the way to the start pose */
 
 /* Why a datagram was dropped: index of status.dropped. */
 typedef enum erl_drop {
@@ -155,26 +222,57 @@ typedef enum erl_drop {
 typedef enum erl_config_fault {
     ERL_CONFIG_OK = 0,
     ERL_CONFIG_LAYOUT = 1,       /* magic, version or size */
-    ERL_CONFIG_COUNTS = 2,       /* state_count, command_count, observation_bytes or ring_capacity out of range */
+    ERL_CONFIG_COUNTS = 2,       /* a count is out of range */
     ERL_CONFIG_SESSION = 3,      /* session is 0 */
     ERL_CONFIG_TIMES = 4,        /* period, budget, valid_for or a time-out out of range */
-    ERL_CONFIG_DIVIDER = 5,      /* policy_divider is not 1 or action_delay not 0 */
-    ERL_CONFIG_BUCKET = 6,       /* not 1 <= bucket_limit <= bucket_window <= ERL_MAX_WINDOW */
+    ERL_CONFIG_DIVIDER = 5,      /* not 0 < action_delay <= policy_divider, or both 1 and 0 */
+    ERL_CONFIG_BUCKET = 6,       /* not 1 <= limit <= window <= ERL_MAX_WINDOW */
     ERL_CONFIG_ON_REJECT = 7,    /* not HOLD, SAFE or LAPSE */
-    ERL_CONFIG_STATE_CHANNEL = 8, /* dtype unknown, misaligned or outside the record */
-    ERL_CONFIG_COMMAND_CHANNEL = 9, /* limits not ordered, safe outside them, a NaN, a negative rate */
+    ERL_CONFIG_STATE_CHANNEL = 8, /* limits not ordered, or a NaN */
+    ERL_CONFIG_COMMAND_CHANNEL = 9, /* limits not ordered, safe outside them, a NaN, a negative rate, a bad index */
     ERL_CONFIG_REALTIME = 10,    /* priority or cpu out of range */
-    ERL_START_SEGMENT = 11,      /* a descriptor cannot be mapped, or its header is another */
-    ERL_START_REALTIME = 12,     /* production profile, and the kernel refused priority, affinity or memory lock */
-    ERL_CONFIG_FAULT_COUNT = 13
+    ERL_CONFIG_TERM = 11,        /* a term or an element outside the record or of an unknown kind */
+    ERL_CONFIG_LADDER = 12,      /* a rung is not allowed in its ladder */
+    ERL_CONFIG_OPERATOR = 13,    /* limits not ordered, or the time-out value outside them */
+    ERL_CONFIG_ATTITUDE = 14,    /* channels outside the state, or a cosine outside [-1, 1] */
+    ERL_CONFIG_CLOCK = 15,       /* neither grid nor robot, or an unknown inner law */
+    ERL_START_SEGMENT = 16,      /* a descriptor cannot be mapped, or its header is another */
+    ERL_START_REALTIME = 17,     /* production profile, and the kernel refused priority, affinity or memory lock */
+    ERL_CONFIG_FAULT_COUNT = 18
 } erl_config_fault;
 
 /* Configuration: written once by the supervisor, sealed, copied by the guardian. */
 
 typedef struct erl_state_channel {
-    uint32_t offset; /* byte offset in the packed observation record */
-    uint32_t dtype;  /* erl_dtype */
+    float low;  /* outside [low, high]: STATE_LIMIT; infinite where there is none */
+    float high;
+    float start_low; /* outside [start_low, start_high]: not in the start set */
+    float start_high;
+    uint32_t noisy; /* 1: a sensor's noise makes equal values in a row unlikely */
+    uint32_t reserved;
 } erl_state_channel;
+
+/* One value of one tick: clip((value - offset) * scale, low, high). */
+typedef struct erl_element {
+    uint32_t source; /* erl_element_source */
+    uint32_t index;
+    float offset;
+    float scale;
+    float low; /* infinite where there is no clip */
+    float high;
+} erl_element;
+
+/* Consecutive elements and where their values of the last `history` ticks stand in the record, oldest first. */
+typedef struct erl_term {
+    uint32_t first;   /* element */
+    uint32_t count;   /* elements */
+    uint32_t dtype;   /* erl_dtype; histories are float32 */
+    uint32_t offset;  /* bytes: of the oldest tick's first value */
+    uint32_t history; /* ticks, at least 1 */
+    uint32_t stride;  /* bytes from one tick's values to the next tick's */
+    uint32_t repeat;  /* at a reset: 1 fills the history with the first value, 0 with zeros */
+    uint32_t reserved;
+} erl_term;
 
 typedef struct erl_command_channel {
     float low;
@@ -183,7 +281,36 @@ typedef struct erl_command_channel {
     float max_acceleration; /* units/s^2, INFINITY where there is none */
     float safe;             /* within [low, high] */
     uint32_t on_violation;  /* erl_on_violation */
+    uint32_t role;          /* erl_role */
+    int32_t action;         /* index in the policy's answer, -1: nominal is sent */
+    int32_t measured;       /* state channel of the same quantity (PD: the joint's position), -1: none */
+    int32_t measured_rate;  /* PD: state channel of the joint's velocity, -1: none */
+    float nominal;          /* while the policy acts, where the channel has no action */
+    float damp;             /* within [low, high] */
+    float prepare;          /* where the ramp of PREPARE ends; of gains, throughout PREPARE */
+    uint32_t pd;            /* 1: the action is a position, and kp * (action - measured) - kd * rate is sent */
+    float kp;
+    float kd;
 } erl_command_channel;
+
+typedef struct erl_operator_channel {
+    float low; /* outside [low, high] is brought to the limit */
+    float high;
+    float timeout_value; /* stands in for values that are too old */
+    uint32_t reserved;
+} erl_operator_channel;
+
+typedef struct erl_rung {
+    uint64_t duration_ns;
+    uint32_t source; /* HOLD, SAFE, DAMP, STANDBY or LAPSE */
+    uint32_t reserved;
+} erl_rung;
+
+typedef struct erl_ladder {
+    uint32_t count;
+    uint32_t reserved;
+    erl_rung rungs[ERL_MAX_RUNGS];
+} erl_ladder;
 
 typedef struct erl_config {
     uint32_t magic;
@@ -192,42 +319,75 @@ typedef struct erl_config {
     uint32_t production; /* 1: refuse to start without real-time scheduling and memory lock */
     uint64_t session; /* not 0 */
     uint64_t period_ns;
-    uint64_t budget_ns;            /* from t_k until the action must be there; < period_ns */
+    uint64_t budget_ns;            /* d = 0: from t_k until the action must be there; <= period_ns */
     uint64_t valid_for_ns;         /* said in every command; >= period_ns */
     uint64_t lead_ns;              /* the grid stands this long after the first state's arrival */
     uint64_t spin_ns;              /* the last part of a grid sleep is spun */
     uint64_t state_grace_ns;       /* a grid tick that finds no state waits this long for one */
-    uint64_t state_timeout_ns;     /* lockstep: no state for this long is a state fault */
+    uint64_t state_timeout_ns;     /* lockstep: no state for this long is a state fault; robot: a tick without one */
     uint64_t heartbeat_timeout_ns; /* 0: the supervisor's death is not watched */
-    uint64_t hold_ns;              /* ladder: HOLD this long */
-    uint64_t safe_ns;              /* ladder: then SAFE this long, then LAPSE and STOPPED */
+    uint64_t inference_timeout_ns; /* 0: how long the policy owes an answer is not watched */
+    uint64_t jitter_budget_ns;     /* 0: the lateness of wake-ups is not watched */
+    uint64_t operator_timeout_ns;  /* operator values older than this are replaced */
+    uint64_t prepare_ns;           /* the ramp of PREPARE takes this long; 0: no PREPARE */
+    uint64_t blend_ns;             /* from the command before to the policy's, at ARM and SWITCH */
+    uint32_t clock;                /* erl_clock: GRID or ROBOT */
     uint32_t allow_lockstep;
     uint32_t bucket_limit;  /* m */
     uint32_t bucket_window; /* k */
+    uint32_t jitter_limit;
+    uint32_t jitter_window;
+    uint32_t frozen_ticks;  /* 0: frozen states are not watched */
     uint32_t on_reject;     /* erl_source: HOLD, SAFE or LAPSE */
-    uint32_t arm_ticks;     /* a wanted ARM is given up after this many ticks */
-    uint32_t policy_divider; /* n: 1 in this version */
-    uint32_t action_delay;   /* d: 0 in this version */
+    uint32_t arm_ticks;     /* a wanted ARM, or SWITCH, is given up after this many ticks */
+    uint32_t policy_divider; /* n: the policy is asked in every n-th tick */
+    uint32_t action_delay;   /* d: its action takes effect d ticks later; 0: in the same tick, n = 1 only */
+    uint32_t inner_law;      /* erl_inner_law */
     uint32_t state_count;
     uint32_t command_count;
+    uint32_t action_count; /* values of the policy's answer */
+    uint32_t raw_count;    /* values of its raw action that observations use; 0: none */
+    uint32_t operator_count;
+    uint32_t dead_man; /* 1: the operator must hold the dead-man switch */
+    uint32_t element_count;
+    uint32_t term_count;
     uint32_t observation_bytes; /* of the packed record, a multiple of 64 */
     uint32_t ring_capacity;     /* records */
     int32_t priority;  /* SCHED_FIFO 1..99, 0: leave the scheduling alone */
     int32_t cpu;       /* -1: leave the affinity alone */
     uint32_t lock_memory;
+    uint32_t attitude;         /* erl_attitude_kind */
+    uint32_t attitude_channel; /* the first of its state channels */
+    float tilt_cos;            /* STATE_LIMIT where the cosine of the tilt is below; -1: no limit */
+    float start_tilt_cos;      /* not in the start set where it is below */
+    uint32_t reserved;
+    erl_ladder ladders[ERL_LADDER_COUNT];
+    erl_operator_channel operators[ERL_MAX_OPERATOR];
+    erl_term terms[ERL_MAX_TERMS];
     erl_state_channel states[ERL_MAX_STATES];
+    erl_element elements[ERL_MAX_ELEMENTS];
     erl_command_channel commands[ERL_MAX_COMMANDS];
 } erl_config;
 
 /* Requests: supervisor to guardian. */
 
+/* What the operator wants; 0 ns: nobody has said anything yet. */
+typedef struct erl_operator {
+    uint64_t stamp_ns; /* CLOCK_MONOTONIC */
+    uint32_t dead_man; /* 1: held */
+    uint32_t count;
+    float values[ERL_MAX_OPERATOR];
+} erl_operator;
+
 typedef struct erl_requests {
     uint32_t magic;
     uint32_t version;
-    _Atomic uint64_t epoch;     /* of the policy process that may answer; 0: none */
+    _Atomic uint64_t acting;    /* policy that may answer: epoch << 8 | slot; 0: none */
+    _Atomic uint64_t candidate; /* policy that is listened to beside it */
     _Atomic uint64_t heartbeat; /* any change is a sign of life */
     _Atomic uint32_t counters[ERL_REQUEST_COUNT]; /* by erl_request_kind; a change is the request */
-    uint32_t reserved[4];
+    _Atomic uint32_t operator_sequence;           /* odd while it is being written */
+    _Atomic uint64_t operator_words[sizeof(erl_operator) / 8];
 } erl_requests;
 
 /* Status: guardian to supervisor. */
@@ -248,18 +408,26 @@ typedef struct erl_status {
     uint32_t bucket_level;
     uint32_t arm_blockers; /* of the wanted, or last refused, ARM */
     uint32_t arm_pending;
-    uint32_t reserved;
+    uint32_t switch_pending;
+    uint32_t jitter_level;
+    uint32_t ladder; /* erl_ladder_class of the latched fault */
+    uint64_t acting;    /* epoch << 8 | slot of the policy whose answers count; 0: none */
+    uint64_t candidate; /* of the one beside it */
     uint64_t time_ns; /* CLOCK_MONOTONIC of the last update */
     uint64_t ticks;
-    uint64_t epoch;
     uint64_t state_sequence;
     uint64_t fault_tick;
     uint64_t missed_periods;
+    uint64_t overruns; /* ticks with missed periods */
     uint64_t armed;
     uint64_t arm_refused;
     uint64_t actions_taken;
     uint64_t actions_late;
     uint64_t actions_stale; /* answers to another observation or epoch, ignored */
+    uint64_t switched;
+    uint64_t switch_refused;
+    uint64_t shadow_taken; /* answers of the candidate that were recorded */
+    uint64_t operator_lost; /* ticks without fresh operator values, where there are any */
     uint64_t states_taken;
     uint64_t states_lost;    /* ticks without a new one */
     uint64_t states_skipped; /* never seen, or overtaken by a newer one within the same tick */
@@ -285,10 +453,9 @@ typedef struct erl_status_block {
 /* Observation mailbox: guardian to policy. */
 
 typedef struct erl_observation_header {
-    uint64_t epoch;
     uint64_t sequence;    /* of the tick; the answer echoes it */
     uint64_t stamp_ns;    /* the tick's clock */
-    uint64_t deadline_ns; /* CLOCK_MONOTONIC: later answers are thrown away */
+    uint64_t deadline_ns; /* CLOCK_MONOTONIC: when the answer is due */
     uint32_t episode; /* recurrent state and histories start anew where it differs from the last one that was read */
     uint32_t bytes;
 } erl_observation_header;
@@ -299,19 +466,20 @@ typedef struct erl_observation_mailbox {
     _Atomic uint32_t sequence; /* odd while it is being written; the policy's futex word */
     uint32_t reserved[13];
     _Atomic uint64_t header[sizeof(erl_observation_header) / 8];
-    uint64_t reserved_end[3];
+    uint64_t reserved_end[4];
     _Atomic uint64_t record[ERL_MAX_OBSERVATION_BYTES / 8];
 } erl_observation_mailbox;
 
 /* Action mailbox: policy to guardian. */
 
 typedef struct erl_action {
-    uint64_t epoch;    /* echoed */
+    uint64_t epoch;    /* of the policy process that answers */
     uint64_t sequence; /* echoed */
     uint64_t infer_ns; /* inside Runner.infer */
     uint32_t count;
-    uint32_t reserved;
-    float values[ERL_MAX_COMMANDS];
+    uint32_t raw_count;
+    float values[ERL_MAX_COMMANDS]; /* in the command's units */
+    float raw[ERL_MAX_COMMANDS];    /* in the network's own, for policies that observe their last action */
 } erl_action;
 
 typedef struct erl_action_mailbox {
@@ -326,8 +494,8 @@ typedef struct erl_action_mailbox {
 
 /* Ring of tick records: guardian to supervisor. */
 
-/* In the ring, float state[state_count], action[command_count] and command[command_count] follow the header, then
- * padding to a multiple of 8 bytes. */
+/* In the ring, float state[state_count], action[action_count], command[command_count], shadow[action_count] and
+ * operator[operator_count] follow the header, then padding to a multiple of 8 bytes. What a tick does not have is NaN. */
 typedef struct erl_tick_header {
     uint64_t tick;           /* counts from 0: the index in the ring */
     uint64_t tick_ns;        /* the tick's clock: the grid point, or the robot's stamp in lockstep */
@@ -339,7 +507,12 @@ typedef struct erl_tick_header {
     uint64_t action_ns;      /* action taken; 0: none was */
     uint64_t write_ns;       /* command sent; 0: none was */
     uint64_t infer_ns;       /* as the policy says */
-    uint64_t epoch;
+    uint64_t epoch;          /* of the policy whose action was taken */
+    uint64_t action_sequence;  /* the observation that it answers */
+    uint64_t shadow_epoch;     /* of the candidate whose action was taken; 0: none was */
+    uint64_t shadow_sequence;  /* the observation that it answers; it may be an earlier tick's */
+    uint64_t shadow_infer_ns;
+    uint64_t operator_stamp_ns; /* of the operator values in use; 0: their time-out values */
     uint64_t rejected[ERL_MASK_WORDS];  /* one bit per channel */
     uint64_t saturated[ERL_MASK_WORDS]; /* one bit per channel */
     uint32_t events;         /* bits 1 << erl_event */
@@ -353,7 +526,8 @@ typedef struct erl_tick_header {
     uint8_t event;           /* the one that governed */
     uint8_t clock;
     uint8_t observed;        /* 1: a new state was taken */
-    uint8_t reserved[6];
+    uint8_t acting_slot;
+    uint8_t reserved[5];
 } erl_tick_header;
 
 typedef struct erl_ring {
@@ -363,8 +537,10 @@ typedef struct erl_ring {
     uint32_t capacity;
     uint32_t state_count;
     uint32_t command_count;
+    uint32_t action_count;
+    uint32_t operator_count;
     _Atomic uint64_t head; /* records written since the start */
-    uint64_t reserved[4];
+    uint64_t reserved[3];
     _Atomic uint64_t words[]; /* capacity * record_bytes / 8 */
 } erl_ring;
 
@@ -387,7 +563,7 @@ typedef struct erl_segments {
     erl_status_block *status;
     const erl_requests *requests;
     erl_observation_mailbox *observation;
-    const erl_action_mailbox *action;
+    const erl_action_mailbox *actions[ERL_POLICY_SLOTS];
     erl_ring *ring;
 } erl_segments;
 
@@ -418,8 +594,9 @@ ERL_API void erl_ring_create(erl_ring *ring, const erl_config *config);
 
 /* Supervisor's side. */
 ERL_API uint32_t erl_request(erl_requests *requests, uint32_t kind);
-ERL_API void erl_request_epoch(erl_requests *requests, uint64_t epoch);
+ERL_API void erl_request_policies(erl_requests *requests, uint64_t acting, uint64_t candidate);
 ERL_API void erl_request_heartbeat(erl_requests *requests);
+ERL_API void erl_operator_post(erl_requests *requests, const erl_operator *values);
 ERL_API uint32_t erl_status_read(const erl_status_block *block, erl_status *out);
 ERL_API uint64_t erl_ring_head(const erl_ring *ring);
 ERL_API uint32_t erl_ring_read(const erl_ring *ring, uint64_t index, void *out, uint32_t bytes);
@@ -428,7 +605,7 @@ ERL_API uint32_t erl_ring_read(const erl_ring *ring, uint64_t index, void *out, 
 ERL_API uint32_t erl_observation_wait(const erl_observation_mailbox *mailbox, uint32_t *seen, uint64_t timeout_ns,
                                       erl_observation_header *header, void *record, uint32_t bytes);
 ERL_API uint32_t erl_action_post(erl_action_mailbox *mailbox, uint64_t epoch, uint64_t sequence, uint64_t infer_ns,
-                                 const float *values, uint32_t count);
+                                 const float *values, uint32_t count, const float *raw, uint32_t raw_count);
 ERL_API void erl_action_ready(erl_action_mailbox *mailbox, uint64_t epoch);
 ERL_API uint64_t erl_action_ready_epoch(const erl_action_mailbox *mailbox);
 

@@ -2,7 +2,7 @@
  *
  * guardian.c: the guardian process. It maps what it was handed, sets itself up, and ticks until it is told to quit.
  *
- *     edgerl-guardian CONFIG STATUS REQUESTS OBSERVATION ACTION RING SOCKET
+ *     edgerl-guardian CONFIG STATUS REQUESTS OBSERVATION RING ACTION0 ACTION1 ACTION2 SOCKET
  *
  * Each argument is an inherited descriptor. It opens nothing and reads nothing else from its arguments. Exit code 0:
  * it was told to quit, or lost its supervisor; 1: it refused to start, and the status says why.
@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { CONFIG = 1, STATUS, REQUESTS, OBSERVATION, ACTION, RING, SOCKET, ARGUMENTS };
+enum { CONFIG = 1, STATUS, REQUESTS, OBSERVATION, RING, ACTIONS, SOCKET = ACTIONS + ERL_POLICY_SLOTS, ARGUMENTS };
 
 static erl_loop loop;
 static erl_config config;
@@ -84,11 +84,15 @@ static bool map_segments(char **arguments, erl_segments *segments) {
     segments->requests = map(arguments[REQUESTS], sizeof(erl_requests), ERL_REQUESTS_MAGIC, PROT_READ);
     segments->observation =
         map(arguments[OBSERVATION], sizeof(erl_observation_mailbox), ERL_OBSERVATION_MAGIC, both);
-    segments->action = map(arguments[ACTION], sizeof(erl_action_mailbox), ERL_ACTION_MAGIC, PROT_READ);
     segments->ring = map(arguments[RING], erl_ring_bytes(&config), ERL_RING_MAGIC, both);
+    bool actions = true;
+    for (uint32_t i = 0; i < ERL_POLICY_SLOTS; i++) {
+        segments->actions[i] = map(arguments[ACTIONS + i], sizeof(erl_action_mailbox), ERL_ACTION_MAGIC, PROT_READ);
+        actions = actions && segments->actions[i] != NULL;
+    }
     udp.descriptor = connected_socket(arguments[SOCKET]);
     udp.spin_ns = config.spin_ns;
-    return segments->requests != NULL && segments->observation != NULL && segments->action != NULL &&
+    return segments->requests != NULL && segments->observation != NULL && actions &&
            segments->ring != NULL && udp.descriptor >= 0;
 }
 
@@ -110,9 +114,12 @@ static int lock_memory(const erl_segments *segments) {
         {segments->status, sizeof(erl_status_block)},
         {segments->requests, sizeof(erl_requests)},
         {segments->observation, sizeof(erl_observation_mailbox)},
-        {segments->action, sizeof(erl_action_mailbox)},
         {segments->ring, erl_ring_bytes(&config)},
+        {segments->actions[0], sizeof(erl_action_mailbox)},
+        {segments->actions[1], sizeof(erl_action_mailbox)},
+        {segments->actions[2], sizeof(erl_action_mailbox)},
     };
+    _Static_assert(ERL_POLICY_SLOTS == 3, "each slot is locked");
     int first = erl_realtime_lock_process();
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         const int error = erl_realtime_lock_segment(parts[i].start, parts[i].bytes);
@@ -149,7 +156,7 @@ static uint32_t start(char **arguments, erl_segments *segments) {
 
 int main(int count, char **arguments) {
     if (count != ARGUMENTS) {
-        fputs("edgerl-guardian is started by `edgerl run`, with seven inherited descriptors.\n", stderr);
+        fputs("edgerl-guardian is started by `edgerl run`, with nine inherited descriptors.\n", stderr);
         return EXIT_FAILURE;
     }
     ignore_signals();

@@ -43,6 +43,15 @@ void erl_ring_append(erl_ring *ring, const erl_config *config, const void *recor
 /* status.c */
 void erl_status_publish(erl_status_block *block, const erl_status *status);
 
+/* policies.c: which policies answer; a word is epoch << 8 | slot, 0: none */
+static inline uint64_t erl_policy_epoch(uint64_t word) {
+    return word >> 8;
+}
+
+static inline uint32_t erl_policy_slot(uint64_t word) {
+    return (uint32_t)(word & 0xffu);
+}
+
 /* envelope.c */
 typedef struct erl_envelope {
     const erl_command_channel *channels;
@@ -78,10 +87,13 @@ bool erl_bucket_full(const erl_bucket *bucket);
 /* modes.c */
 erl_transition erl_modes_cell(uint32_t mode, uint32_t event);
 uint32_t erl_modes_governing(uint32_t events);
-uint32_t erl_modes_resolve(uint32_t source, uint32_t on_reject, bool has_last, uint64_t ladder_ns, uint64_t hold_ns,
-                           uint64_t safe_ns);
+uint32_t erl_modes_ladder(uint32_t event, uint32_t events);
+uint64_t erl_ladder_ns(const erl_ladder *ladder);
+uint32_t erl_modes_resolve(uint32_t source, uint32_t on_reject, bool has_last, const erl_ladder *ladder,
+                           uint64_t spent_ns);
 
 /* assembler.c */
+bool erl_terms_valid(const erl_config *config);
 bool erl_assemble(const erl_config *config, const float *state, uint8_t *record);
 
 /* wire.c */
@@ -132,6 +144,7 @@ int erl_realtime_lock_segment(const void *start, size_t bytes);
 /* loop.c */
 typedef struct erl_requests_seen {
     uint32_t counters[ERL_REQUEST_COUNT];
+    uint64_t acting; /* the word, as the supervisor last wrote it */
     bool supervisor_lost;
     uint64_t heartbeat;
     uint64_t heartbeat_ns; /* when it last changed */
@@ -153,7 +166,8 @@ struct erl_loop {
     uint64_t last_start_ns; /* CLOCK_MONOTONIC at the last tick */
     uint64_t command_sequence;
     uint32_t arm_left; /* ticks until a wanted ARM is given up; 0: none is wanted */
-    uint32_t action_seen;
+    uint32_t ladder;     /* erl_ladder_class that FALLBACK goes down */
+    uint32_t action_seen[ERL_POLICY_SLOTS];
     uint32_t episode; /* counts the resets asked for: the policy may pass over an observation, not over a reset */
     uint32_t drained;     /* datagrams read in this tick */
     uint64_t deadline_ns; /* of this tick's action, CLOCK_MONOTONIC */
@@ -171,7 +185,7 @@ struct erl_loop {
     erl_tick_header tick; /* the record in progress */
     uint8_t datagram[ERL_MAX_DATAGRAM];
     _Alignas(64) uint8_t observation[ERL_MAX_OBSERVATION_BYTES];
-    _Alignas(8) uint8_t record[sizeof(erl_tick_header) + 4u * (ERL_MAX_STATES + 2u * ERL_MAX_COMMANDS) + 8u];
+    _Alignas(8) uint8_t record[sizeof(erl_tick_header) + 4u * (ERL_MAX_STATES + 3u * ERL_MAX_COMMANDS + ERL_MAX_OPERATOR) + 8u];
 };
 
 void erl_loop_terminate(erl_loop *loop);

@@ -6,20 +6,25 @@
 
 #include <string.h>
 
-_Static_assert(sizeof(erl_state_channel) == 8, "layout");
-_Static_assert(sizeof(erl_command_channel) == 24, "layout");
-_Static_assert(offsetof(erl_config, states) == 160, "layout");
-_Static_assert(sizeof(erl_config) == 160 + 8 * ERL_MAX_STATES + 24 * ERL_MAX_COMMANDS, "layout");
-_Static_assert(sizeof(erl_requests) == 64, "layout");
-_Static_assert(sizeof(erl_status) == 296, "layout");
-_Static_assert(sizeof(erl_status_block) == 16 + 296 + 32 * ERL_MAX_COMMANDS, "layout");
-_Static_assert(sizeof(erl_observation_header) == 40, "layout");
+_Static_assert(sizeof(erl_state_channel) == 24, "layout");
+_Static_assert(sizeof(erl_element) == 24, "layout");
+_Static_assert(sizeof(erl_term) == 32, "layout");
+_Static_assert(sizeof(erl_command_channel) == 64, "layout");
+_Static_assert(sizeof(erl_ladder) == 8 + 16 * ERL_MAX_RUNGS, "layout");
+_Static_assert(offsetof(erl_config, states) == offsetof(erl_config, terms) + 32 * ERL_MAX_TERMS, "layout");
+_Static_assert(sizeof(erl_config) ==
+                   offsetof(erl_config, commands) + 64 * ERL_MAX_COMMANDS, "layout");
+_Static_assert(offsetof(erl_config, commands) % 8 == 0, "layout");
+_Static_assert(sizeof(erl_requests) == 144, "layout");
+_Static_assert(sizeof(erl_status) % 8 == 0, "layout");
+_Static_assert(sizeof(erl_status_block) == 16 + sizeof(erl_status) + 32 * ERL_MAX_COMMANDS, "layout");
+_Static_assert(sizeof(erl_observation_header) == 32, "layout");
 _Static_assert(offsetof(erl_observation_mailbox, record) == 128, "layout");
 _Static_assert(sizeof(erl_observation_mailbox) == 128 + ERL_MAX_OBSERVATION_BYTES, "layout");
-_Static_assert(sizeof(erl_action) == 32 + 4 * ERL_MAX_COMMANDS, "layout");
+_Static_assert(sizeof(erl_action) == 32 + 8 * ERL_MAX_COMMANDS, "layout");
 _Static_assert(offsetof(erl_action_mailbox, words) == 64, "layout");
-_Static_assert(sizeof(erl_action_mailbox) == 64 + 32 + 4 * ERL_MAX_COMMANDS, "layout");
-_Static_assert(sizeof(erl_tick_header) == 184, "layout");
+_Static_assert(sizeof(erl_action_mailbox) == 64 + sizeof(erl_action), "layout");
+_Static_assert(sizeof(erl_tick_header) == 224, "layout");
 _Static_assert(offsetof(erl_ring, words) == 64, "layout");
 
 #define SIZE(type) {#type, (int64_t)sizeof(type)}
@@ -30,8 +35,28 @@ static const struct {
     int64_t value;
 } LAYOUT[] = {
     SIZE(erl_state_channel),
-    FIELD(erl_state_channel, offset),
-    FIELD(erl_state_channel, dtype),
+    FIELD(erl_state_channel, low),
+    FIELD(erl_state_channel, high),
+    FIELD(erl_state_channel, start_low),
+    FIELD(erl_state_channel, start_high),
+    FIELD(erl_state_channel, noisy),
+    FIELD(erl_state_channel, reserved),
+    SIZE(erl_element),
+    FIELD(erl_element, source),
+    FIELD(erl_element, index),
+    FIELD(erl_element, offset),
+    FIELD(erl_element, scale),
+    FIELD(erl_element, low),
+    FIELD(erl_element, high),
+    SIZE(erl_term),
+    FIELD(erl_term, first),
+    FIELD(erl_term, count),
+    FIELD(erl_term, dtype),
+    FIELD(erl_term, offset),
+    FIELD(erl_term, history),
+    FIELD(erl_term, stride),
+    FIELD(erl_term, repeat),
+    FIELD(erl_term, reserved),
     SIZE(erl_command_channel),
     FIELD(erl_command_channel, low),
     FIELD(erl_command_channel, high),
@@ -39,6 +64,29 @@ static const struct {
     FIELD(erl_command_channel, max_acceleration),
     FIELD(erl_command_channel, safe),
     FIELD(erl_command_channel, on_violation),
+    FIELD(erl_command_channel, role),
+    FIELD(erl_command_channel, action),
+    FIELD(erl_command_channel, measured),
+    FIELD(erl_command_channel, measured_rate),
+    FIELD(erl_command_channel, nominal),
+    FIELD(erl_command_channel, damp),
+    FIELD(erl_command_channel, prepare),
+    FIELD(erl_command_channel, pd),
+    FIELD(erl_command_channel, kp),
+    FIELD(erl_command_channel, kd),
+    SIZE(erl_operator_channel),
+    FIELD(erl_operator_channel, low),
+    FIELD(erl_operator_channel, high),
+    FIELD(erl_operator_channel, timeout_value),
+    FIELD(erl_operator_channel, reserved),
+    SIZE(erl_rung),
+    FIELD(erl_rung, duration_ns),
+    FIELD(erl_rung, source),
+    FIELD(erl_rung, reserved),
+    SIZE(erl_ladder),
+    FIELD(erl_ladder, count),
+    FIELD(erl_ladder, reserved),
+    FIELD(erl_ladder, rungs),
     SIZE(erl_config),
     FIELD(erl_config, magic),
     FIELD(erl_config, version),
@@ -53,31 +101,61 @@ static const struct {
     FIELD(erl_config, state_grace_ns),
     FIELD(erl_config, state_timeout_ns),
     FIELD(erl_config, heartbeat_timeout_ns),
-    FIELD(erl_config, hold_ns),
-    FIELD(erl_config, safe_ns),
+    FIELD(erl_config, inference_timeout_ns),
+    FIELD(erl_config, jitter_budget_ns),
+    FIELD(erl_config, operator_timeout_ns),
+    FIELD(erl_config, prepare_ns),
+    FIELD(erl_config, blend_ns),
+    FIELD(erl_config, clock),
     FIELD(erl_config, allow_lockstep),
     FIELD(erl_config, bucket_limit),
     FIELD(erl_config, bucket_window),
+    FIELD(erl_config, jitter_limit),
+    FIELD(erl_config, jitter_window),
+    FIELD(erl_config, frozen_ticks),
     FIELD(erl_config, on_reject),
     FIELD(erl_config, arm_ticks),
     FIELD(erl_config, policy_divider),
     FIELD(erl_config, action_delay),
+    FIELD(erl_config, inner_law),
     FIELD(erl_config, state_count),
     FIELD(erl_config, command_count),
+    FIELD(erl_config, action_count),
+    FIELD(erl_config, raw_count),
+    FIELD(erl_config, operator_count),
+    FIELD(erl_config, dead_man),
+    FIELD(erl_config, element_count),
+    FIELD(erl_config, term_count),
     FIELD(erl_config, observation_bytes),
     FIELD(erl_config, ring_capacity),
     FIELD(erl_config, priority),
     FIELD(erl_config, cpu),
     FIELD(erl_config, lock_memory),
+    FIELD(erl_config, attitude),
+    FIELD(erl_config, attitude_channel),
+    FIELD(erl_config, tilt_cos),
+    FIELD(erl_config, start_tilt_cos),
+    FIELD(erl_config, reserved),
+    FIELD(erl_config, ladders),
+    FIELD(erl_config, operators),
+    FIELD(erl_config, terms),
     FIELD(erl_config, states),
+    FIELD(erl_config, elements),
     FIELD(erl_config, commands),
+    SIZE(erl_operator),
+    FIELD(erl_operator, stamp_ns),
+    FIELD(erl_operator, dead_man),
+    FIELD(erl_operator, count),
+    FIELD(erl_operator, values),
     SIZE(erl_requests),
     FIELD(erl_requests, magic),
     FIELD(erl_requests, version),
-    FIELD(erl_requests, epoch),
+    FIELD(erl_requests, acting),
+    FIELD(erl_requests, candidate),
     FIELD(erl_requests, heartbeat),
     FIELD(erl_requests, counters),
-    FIELD(erl_requests, reserved),
+    FIELD(erl_requests, operator_sequence),
+    FIELD(erl_requests, operator_words),
     SIZE(erl_status),
     FIELD(erl_status, phase),
     FIELD(erl_status, start_fault),
@@ -94,18 +172,26 @@ static const struct {
     FIELD(erl_status, bucket_level),
     FIELD(erl_status, arm_blockers),
     FIELD(erl_status, arm_pending),
-    FIELD(erl_status, reserved),
+    FIELD(erl_status, switch_pending),
+    FIELD(erl_status, jitter_level),
+    FIELD(erl_status, ladder),
+    FIELD(erl_status, acting),
+    FIELD(erl_status, candidate),
     FIELD(erl_status, time_ns),
     FIELD(erl_status, ticks),
-    FIELD(erl_status, epoch),
     FIELD(erl_status, state_sequence),
     FIELD(erl_status, fault_tick),
     FIELD(erl_status, missed_periods),
+    FIELD(erl_status, overruns),
     FIELD(erl_status, armed),
     FIELD(erl_status, arm_refused),
     FIELD(erl_status, actions_taken),
     FIELD(erl_status, actions_late),
     FIELD(erl_status, actions_stale),
+    FIELD(erl_status, switched),
+    FIELD(erl_status, switch_refused),
+    FIELD(erl_status, shadow_taken),
+    FIELD(erl_status, operator_lost),
     FIELD(erl_status, states_taken),
     FIELD(erl_status, states_lost),
     FIELD(erl_status, states_skipped),
@@ -125,7 +211,6 @@ static const struct {
     FIELD(erl_status_block, words),
     FIELD(erl_status_block, violations),
     SIZE(erl_observation_header),
-    FIELD(erl_observation_header, epoch),
     FIELD(erl_observation_header, sequence),
     FIELD(erl_observation_header, stamp_ns),
     FIELD(erl_observation_header, deadline_ns),
@@ -144,8 +229,9 @@ static const struct {
     FIELD(erl_action, sequence),
     FIELD(erl_action, infer_ns),
     FIELD(erl_action, count),
-    FIELD(erl_action, reserved),
+    FIELD(erl_action, raw_count),
     FIELD(erl_action, values),
+    FIELD(erl_action, raw),
     SIZE(erl_action_mailbox),
     FIELD(erl_action_mailbox, magic),
     FIELD(erl_action_mailbox, version),
@@ -166,6 +252,11 @@ static const struct {
     FIELD(erl_tick_header, write_ns),
     FIELD(erl_tick_header, infer_ns),
     FIELD(erl_tick_header, epoch),
+    FIELD(erl_tick_header, action_sequence),
+    FIELD(erl_tick_header, shadow_epoch),
+    FIELD(erl_tick_header, shadow_sequence),
+    FIELD(erl_tick_header, shadow_infer_ns),
+    FIELD(erl_tick_header, operator_stamp_ns),
     FIELD(erl_tick_header, rejected),
     FIELD(erl_tick_header, saturated),
     FIELD(erl_tick_header, events),
@@ -179,6 +270,7 @@ static const struct {
     FIELD(erl_tick_header, event),
     FIELD(erl_tick_header, clock),
     FIELD(erl_tick_header, observed),
+    FIELD(erl_tick_header, acting_slot),
     FIELD(erl_tick_header, reserved),
     SIZE(erl_ring),
     FIELD(erl_ring, magic),
@@ -187,6 +279,8 @@ static const struct {
     FIELD(erl_ring, capacity),
     FIELD(erl_ring, state_count),
     FIELD(erl_ring, command_count),
+    FIELD(erl_ring, action_count),
+    FIELD(erl_ring, operator_count),
     FIELD(erl_ring, head),
     FIELD(erl_ring, reserved),
     FIELD(erl_ring, words),

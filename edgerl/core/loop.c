@@ -41,6 +41,7 @@ void erl_loop_enter(erl_loop *loop, uint32_t next, uint32_t event) {
         return;
     }
     const bool latched = next == ERL_MODE_FALLBACK || next == ERL_MODE_STOPPED;
+    loop->status.ladder = loop->ladder;
     if (!latched) {
         loop->status.fault = ERL_EVENT_NOMINAL;
     } else if (event != ERL_EVENT_LADDER_END) {

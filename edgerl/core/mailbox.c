@@ -119,12 +119,16 @@ uint32_t erl_observation_wait(const erl_observation_mailbox *mailbox, uint32_t *
 }
 
 uint32_t erl_action_post(erl_action_mailbox *mailbox, uint64_t epoch, uint64_t sequence, uint64_t infer_ns,
-                         const float *values, uint32_t count) {
-    if (count > ERL_MAX_COMMANDS) {
+                         const float *values, uint32_t count, const float *raw, uint32_t raw_count) {
+    if (count > ERL_MAX_COMMANDS || raw_count > ERL_MAX_COMMANDS) {
         return ERL_BAD;
     }
-    erl_action action = {.epoch = epoch, .sequence = sequence, .infer_ns = infer_ns, .count = count};
+    erl_action action = {.epoch = epoch, .sequence = sequence, .infer_ns = infer_ns, .count = count,
+                         .raw_count = raw_count};
     memcpy(action.values, values, count * sizeof(float));
+    if (raw_count > 0) {
+        memcpy(action.raw, raw, raw_count * sizeof(float));
+    }
     erl_write_begin(&mailbox->sequence);
     erl_words_store(mailbox->words, &action, ERL_WORDS(erl_action));
     erl_write_end(&mailbox->sequence);

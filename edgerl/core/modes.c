@@ -3,8 +3,8 @@
  * modes.c: the one table that says, for every mode and event, where this tick's command comes from and which mode
  * follows. What is tested, printed and run is this table. It keeps no state and reads no clock.
  *
- * Any mode leaves for STOPPED by ESTOP, and only RESET leads out of FALLBACK and STOPPED. ACTIVE is entered by one
- * cell only: SAFE with ARM.
+ * Any mode leaves for STOPPED by ESTOP, and only RESET leads out of FALLBACK and STOPPED. ACTIVE is entered by ARM
+ * only, from SAFE or PREPARE.
  */
 #include "internal.h"
 
@@ -14,6 +14,10 @@ static const erl_transition TABLE[ERL_MODE_COUNT][ERL_EVENT_COUNT] = {
     [ERL_MODE_SAFE] =
         {
             [ERL_EVENT_NOMINAL] = CELL(SAFE, SAFE),
+            [ERL_EVENT_OPERATOR_LOST] = CELL(SAFE, SAFE),
+            [ERL_EVENT_OVERRUN] = CELL(SAFE, SAFE),
+            [ERL_EVENT_SWITCH] = CELL(SAFE, SAFE),
+            [ERL_EVENT_PREPARE] = CELL(RAMP, PREPARE),
             [ERL_EVENT_ARM] = CELL(POLICY, ACTIVE),
             [ERL_EVENT_ACTION_LATE] = CELL(SAFE, SAFE),
             [ERL_EVENT_STATE_LOST] = CELL(SAFE, SAFE),
@@ -21,8 +25,14 @@ static const erl_transition TABLE[ERL_MODE_COUNT][ERL_EVENT_COUNT] = {
             [ERL_EVENT_DISARM] = CELL(SAFE, SAFE),
             [ERL_EVENT_DONE] = CELL(SAFE, SAFE),
             [ERL_EVENT_BUCKET_FAULT] = CELL(SAFE, SAFE),
+            [ERL_EVENT_JITTER_FAULT] = CELL(SAFE, SAFE),
+            [ERL_EVENT_LAPSED] = CELL(SAFE, SAFE),
+            [ERL_EVENT_STATE_FROZEN] = CELL(SAFE, SAFE),
+            [ERL_EVENT_STATE_LIMIT] = CELL(SAFE, SAFE),
             [ERL_EVENT_STATE_FAULT] = CELL(SAFE, SAFE),
+            [ERL_EVENT_INFERENCE_TIMEOUT] = CELL(SAFE, SAFE),
             [ERL_EVENT_POLICY_FAULT] = CELL(SAFE, SAFE),
+            [ERL_EVENT_DEAD_MAN] = CELL(SAFE, SAFE),
             [ERL_EVENT_SUPERVISOR_FAULT] = CELL(SAFE, STOPPED),
             [ERL_EVENT_LADDER_END] = CELL(LAPSE, STOPPED),
             [ERL_EVENT_RESET] = CELL(SAFE, SAFE),
@@ -31,17 +41,27 @@ static const erl_transition TABLE[ERL_MODE_COUNT][ERL_EVENT_COUNT] = {
         },
     [ERL_MODE_PREPARE] =
         {
-            [ERL_EVENT_NOMINAL] = CELL(SAFE, SAFE),
-            [ERL_EVENT_ARM] = CELL(SAFE, SAFE),
-            [ERL_EVENT_ACTION_LATE] = CELL(SAFE, SAFE),
-            [ERL_EVENT_STATE_LOST] = CELL(SAFE, SAFE),
-            [ERL_EVENT_REJECT] = CELL(SAFE, SAFE),
+            [ERL_EVENT_NOMINAL] = CELL(RAMP, PREPARE),
+            [ERL_EVENT_OPERATOR_LOST] = CELL(RAMP, PREPARE),
+            [ERL_EVENT_OVERRUN] = CELL(RAMP, PREPARE),
+            [ERL_EVENT_SWITCH] = CELL(RAMP, PREPARE),
+            [ERL_EVENT_PREPARE] = CELL(RAMP, PREPARE),
+            [ERL_EVENT_ARM] = CELL(POLICY, ACTIVE),
+            [ERL_EVENT_ACTION_LATE] = CELL(RAMP, PREPARE),
+            [ERL_EVENT_STATE_LOST] = CELL(HOLD, PREPARE),
+            [ERL_EVENT_REJECT] = CELL(RAMP, PREPARE),
             [ERL_EVENT_DISARM] = CELL(SAFE, SAFE),
             [ERL_EVENT_DONE] = CELL(SAFE, SAFE),
-            [ERL_EVENT_BUCKET_FAULT] = CELL(SAFE, SAFE),
-            [ERL_EVENT_STATE_FAULT] = CELL(SAFE, SAFE),
-            [ERL_EVENT_POLICY_FAULT] = CELL(SAFE, SAFE),
-            [ERL_EVENT_SUPERVISOR_FAULT] = CELL(SAFE, STOPPED),
+            [ERL_EVENT_BUCKET_FAULT] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_JITTER_FAULT] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_LAPSED] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_STATE_FROZEN] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_STATE_LIMIT] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_STATE_FAULT] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_INFERENCE_TIMEOUT] = CELL(RAMP, PREPARE),
+            [ERL_EVENT_POLICY_FAULT] = CELL(RAMP, PREPARE),
+            [ERL_EVENT_DEAD_MAN] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_SUPERVISOR_FAULT] = CELL(LADDER, FALLBACK),
             [ERL_EVENT_LADDER_END] = CELL(LAPSE, STOPPED),
             [ERL_EVENT_RESET] = CELL(SAFE, SAFE),
             [ERL_EVENT_ESTOP] = CELL(SAFE, STOPPED),
@@ -50,6 +70,10 @@ static const erl_transition TABLE[ERL_MODE_COUNT][ERL_EVENT_COUNT] = {
     [ERL_MODE_ACTIVE] =
         {
             [ERL_EVENT_NOMINAL] = CELL(POLICY, ACTIVE),
+            [ERL_EVENT_OPERATOR_LOST] = CELL(POLICY, ACTIVE),
+            [ERL_EVENT_OVERRUN] = CELL(POLICY, ACTIVE),
+            [ERL_EVENT_SWITCH] = CELL(POLICY, ACTIVE),
+            [ERL_EVENT_PREPARE] = CELL(POLICY, ACTIVE),
             [ERL_EVENT_ARM] = CELL(POLICY, ACTIVE),
             [ERL_EVENT_ACTION_LATE] = CELL(HOLD, ACTIVE),
             [ERL_EVENT_STATE_LOST] = CELL(HOLD, ACTIVE),
@@ -57,8 +81,14 @@ static const erl_transition TABLE[ERL_MODE_COUNT][ERL_EVENT_COUNT] = {
             [ERL_EVENT_DISARM] = CELL(SAFE, SAFE),
             [ERL_EVENT_DONE] = CELL(SAFE, SAFE),
             [ERL_EVENT_BUCKET_FAULT] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_JITTER_FAULT] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_LAPSED] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_STATE_FROZEN] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_STATE_LIMIT] = CELL(LADDER, FALLBACK),
             [ERL_EVENT_STATE_FAULT] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_INFERENCE_TIMEOUT] = CELL(LADDER, FALLBACK),
             [ERL_EVENT_POLICY_FAULT] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_DEAD_MAN] = CELL(LADDER, FALLBACK),
             [ERL_EVENT_SUPERVISOR_FAULT] = CELL(LADDER, FALLBACK),
             [ERL_EVENT_LADDER_END] = CELL(LAPSE, STOPPED),
             [ERL_EVENT_RESET] = CELL(SAFE, SAFE),
@@ -68,6 +98,10 @@ static const erl_transition TABLE[ERL_MODE_COUNT][ERL_EVENT_COUNT] = {
     [ERL_MODE_FALLBACK] =
         {
             [ERL_EVENT_NOMINAL] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_OPERATOR_LOST] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_OVERRUN] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_SWITCH] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_PREPARE] = CELL(LADDER, FALLBACK),
             [ERL_EVENT_ARM] = CELL(LADDER, FALLBACK),
             [ERL_EVENT_ACTION_LATE] = CELL(LADDER, FALLBACK),
             [ERL_EVENT_STATE_LOST] = CELL(LADDER, FALLBACK),
@@ -75,8 +109,14 @@ static const erl_transition TABLE[ERL_MODE_COUNT][ERL_EVENT_COUNT] = {
             [ERL_EVENT_DISARM] = CELL(LADDER, FALLBACK),
             [ERL_EVENT_DONE] = CELL(LADDER, FALLBACK),
             [ERL_EVENT_BUCKET_FAULT] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_JITTER_FAULT] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_LAPSED] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_STATE_FROZEN] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_STATE_LIMIT] = CELL(LADDER, FALLBACK),
             [ERL_EVENT_STATE_FAULT] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_INFERENCE_TIMEOUT] = CELL(LADDER, FALLBACK),
             [ERL_EVENT_POLICY_FAULT] = CELL(LADDER, FALLBACK),
+            [ERL_EVENT_DEAD_MAN] = CELL(LADDER, FALLBACK),
             [ERL_EVENT_SUPERVISOR_FAULT] = CELL(LADDER, FALLBACK),
             [ERL_EVENT_LADDER_END] = CELL(LAPSE, STOPPED),
             [ERL_EVENT_RESET] = CELL(SAFE, SAFE),
@@ -86,6 +126,10 @@ static const erl_transition TABLE[ERL_MODE_COUNT][ERL_EVENT_COUNT] = {
     [ERL_MODE_STOPPED] =
         {
             [ERL_EVENT_NOMINAL] = CELL(LAPSE, STOPPED),
+            [ERL_EVENT_OPERATOR_LOST] = CELL(LAPSE, STOPPED),
+            [ERL_EVENT_OVERRUN] = CELL(LAPSE, STOPPED),
+            [ERL_EVENT_SWITCH] = CELL(LAPSE, STOPPED),
+            [ERL_EVENT_PREPARE] = CELL(LAPSE, STOPPED),
             [ERL_EVENT_ARM] = CELL(LAPSE, STOPPED),
             [ERL_EVENT_ACTION_LATE] = CELL(LAPSE, STOPPED),
             [ERL_EVENT_STATE_LOST] = CELL(LAPSE, STOPPED),
@@ -93,8 +137,14 @@ static const erl_transition TABLE[ERL_MODE_COUNT][ERL_EVENT_COUNT] = {
             [ERL_EVENT_DISARM] = CELL(LAPSE, STOPPED),
             [ERL_EVENT_DONE] = CELL(LAPSE, STOPPED),
             [ERL_EVENT_BUCKET_FAULT] = CELL(LAPSE, STOPPED),
+            [ERL_EVENT_JITTER_FAULT] = CELL(LAPSE, STOPPED),
+            [ERL_EVENT_LAPSED] = CELL(LAPSE, STOPPED),
+            [ERL_EVENT_STATE_FROZEN] = CELL(LAPSE, STOPPED),
+            [ERL_EVENT_STATE_LIMIT] = CELL(LAPSE, STOPPED),
             [ERL_EVENT_STATE_FAULT] = CELL(LAPSE, STOPPED),
+            [ERL_EVENT_INFERENCE_TIMEOUT] = CELL(LAPSE, STOPPED),
             [ERL_EVENT_POLICY_FAULT] = CELL(LAPSE, STOPPED),
+            [ERL_EVENT_DEAD_MAN] = CELL(LAPSE, STOPPED),
             [ERL_EVENT_SUPERVISOR_FAULT] = CELL(LAPSE, STOPPED),
             [ERL_EVENT_LADDER_END] = CELL(LAPSE, STOPPED),
             [ERL_EVENT_RESET] = CELL(SAFE, SAFE),
@@ -106,11 +156,15 @@ static const erl_transition TABLE[ERL_MODE_COUNT][ERL_EVENT_COUNT] = {
 static const char *const MODE_NAMES[ERL_MODE_COUNT] = {"safe", "prepare", "active", "fallback", "stopped"};
 
 static const char *const EVENT_NAMES[ERL_EVENT_COUNT] = {
-    "nominal",      "arm",         "action-late",  "state-lost",       "reject",     "disarm", "done", "bucket-fault",
-    "state-fault", "policy-fault", "supervisor-fault", "ladder-end", "reset", "estop", "quit",
+    "nominal",      "operator-lost", "overrun",     "switch",        "prepare",     "arm",
+    "action-late",  "state-lost",    "reject",      "disarm",        "done",        "bucket-fault",
+    "jitter-fault", "lapsed",        "state-frozen", "state-limit",  "state-fault", "inference-timeout",
+    "policy-fault", "dead-man",      "supervisor-fault", "ladder-end", "reset",     "estop",
+    "quit",
 };
 
-static const char *const SOURCE_NAMES[ERL_SOURCE_NAMES] = {"policy", "hold", "safe", "lapse", "ladder", "on-reject"};
+static const char *const SOURCE_NAMES[ERL_SOURCE_NAMES] = {"policy", "hold",    "safe",   "lapse",    "ramp",
+                                                           "damp",   "standby", "ladder", "on-reject"};
 
 /* Out of range is a broken caller: the safest cell there is. */
 erl_transition erl_modes_cell(uint32_t mode, uint32_t event) {
@@ -131,19 +185,49 @@ uint32_t erl_modes_governing(uint32_t events) {
     return governing;
 }
 
-static uint32_t rung(uint64_t ladder_ns, uint64_t hold_ns, uint64_t safe_ns) {
-    if (ladder_ns < hold_ns) {
-        return ERL_SOURCE_HOLD;
+/* The ladder that a fault leads onto. A full bucket is the state's fault where the state was missing in this tick. */
+uint32_t erl_modes_ladder(uint32_t event, uint32_t events) {
+    switch (event) {
+    case ERL_EVENT_STATE_FROZEN:
+    case ERL_EVENT_STATE_LIMIT:
+    case ERL_EVENT_STATE_FAULT:
+        return ERL_LADDER_STATE;
+    case ERL_EVENT_BUCKET_FAULT:
+        return (events & (1u << ERL_EVENT_STATE_LOST)) != 0 ? ERL_LADDER_STATE : ERL_LADDER_POLICY;
+    case ERL_EVENT_INFERENCE_TIMEOUT:
+    case ERL_EVENT_POLICY_FAULT:
+        return ERL_LADDER_POLICY;
+    default:
+        return ERL_LADDER_MACHINE;
     }
-    return ladder_ns < hold_ns + safe_ns ? ERL_SOURCE_SAFE : ERL_SOURCE_LAPSE;
 }
 
-/* From what the table names to POLICY, HOLD, SAFE or LAPSE. Holding nothing is the safe command. */
-uint32_t erl_modes_resolve(uint32_t source, uint32_t on_reject, bool has_last, uint64_t ladder_ns, uint64_t hold_ns,
-                           uint64_t safe_ns) {
+/* The rung that is reached after `spent_ns` on the ladder; past the last one, LAPSE. */
+static uint32_t rung(const erl_ladder *ladder, uint64_t spent_ns) {
+    uint64_t until_ns = 0;
+    for (uint32_t i = 0; i < ladder->count; i++) {
+        until_ns += ladder->rungs[i].duration_ns;
+        if (spent_ns < until_ns) {
+            return ladder->rungs[i].source;
+        }
+    }
+    return ERL_SOURCE_LAPSE;
+}
+
+uint64_t erl_ladder_ns(const erl_ladder *ladder) {
+    uint64_t all_ns = 0;
+    for (uint32_t i = 0; i < ladder->count; i++) {
+        all_ns += ladder->rungs[i].duration_ns;
+    }
+    return all_ns;
+}
+
+/* From what the table names to a source that is sent. Holding nothing is the safe command. */
+uint32_t erl_modes_resolve(uint32_t source, uint32_t on_reject, bool has_last, const erl_ladder *ladder,
+                           uint64_t spent_ns) {
     uint32_t resolved = source;
     if (source == ERL_SOURCE_LADDER) {
-        resolved = rung(ladder_ns, hold_ns, safe_ns);
+        resolved = rung(ladder, spent_ns);
     } else if (source == ERL_SOURCE_ON_REJECT) {
         resolved = on_reject;
     }

@@ -23,7 +23,7 @@ static void begin_episode(erl_envelope *envelope, const erl_command_channel *cha
 }
 
 static void write_row(erl_envelope *envelope, uint32_t source, const float *candidate, float *written) {
-    const uint32_t resolved = erl_modes_resolve(source, source, envelope->has_last, 0, 0, 0);
+    const uint32_t resolved = erl_modes_resolve(source, source, envelope->has_last, NULL, 0);
     if (resolved == ERL_SOURCE_LAPSE) {
         for (uint32_t i = 0; i < envelope->count; i++) {
             written[i] = NAN;

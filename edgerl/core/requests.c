@@ -12,6 +12,7 @@ static const uint32_t EVENT_OF[ERL_REQUEST_COUNT] = {
     [ERL_REQUEST_RESET] = ERL_EVENT_RESET,
     [ERL_REQUEST_QUIT] = ERL_EVENT_QUIT,
     [ERL_REQUEST_POLICY_DIED] = ERL_EVENT_POLICY_FAULT,
+    [ERL_REQUEST_SWITCH] = ERL_EVENT_NOMINAL,
 };
 
 static uint32_t counter(const erl_loop *loop, uint32_t kind) {
@@ -32,6 +33,17 @@ static void watch_supervisor(erl_loop *loop) {
         loop->seen.heartbeat = heartbeat;
         loop->seen.heartbeat_ns = now_ns;
     }
+}
+
+/* Only a change of the acting word counts, so that a switch stays until the supervisor has taken note of it. */
+static void watch_policies(erl_loop *loop) {
+    const uint64_t acting = atomic_load_explicit(&loop->segments.requests->acting, memory_order_acquire);
+    if (acting != loop->seen.acting) {
+        loop->seen.acting = acting;
+        loop->status.acting = erl_policy_slot(acting) < ERL_POLICY_SLOTS ? acting : 0;
+    }
+    const uint64_t candidate = atomic_load_explicit(&loop->segments.requests->candidate, memory_order_acquire);
+    loop->status.candidate = erl_policy_slot(candidate) < ERL_POLICY_SLOTS ? candidate : 0;
 }
 
 static void want_arm(erl_loop *loop) {
@@ -64,7 +76,7 @@ uint32_t erl_loop_poll_requests(erl_loop *loop) {
     if (loop->terminate) {
         events |= 1u << ERL_EVENT_QUIT;
     }
-    loop->status.epoch = atomic_load_explicit(&loop->segments.requests->epoch, memory_order_acquire);
+    watch_policies(loop);
     return events & ~(1u << ERL_EVENT_NOMINAL);
 }
 

@@ -9,7 +9,8 @@
 #include "internal.h"
 
 uint32_t erl_record_bytes(const erl_config *config) {
-    const uint32_t floats = config->state_count + 2u * config->command_count;
+    const uint32_t floats =
+        config->state_count + 2u * config->action_count + config->command_count + config->operator_count;
     return (uint32_t)(sizeof(erl_tick_header) + 4u * floats + 7u) & ~7u;
 }
 
@@ -24,6 +25,8 @@ void erl_ring_create(erl_ring *ring, const erl_config *config) {
     ring->capacity = config->ring_capacity;
     ring->state_count = config->state_count;
     ring->command_count = config->command_count;
+    ring->action_count = config->action_count;
+    ring->operator_count = config->operator_count;
 }
 
 /* Sizes come from the guardian's own copy of the configuration, never from the shared header. */

@@ -47,10 +47,17 @@ uint32_t erl_request(erl_requests *requests, uint32_t kind) {
     return ERL_OK;
 }
 
-void erl_request_epoch(erl_requests *requests, uint64_t epoch) {
-    atomic_store_explicit(&requests->epoch, epoch, memory_order_release);
+void erl_request_policies(erl_requests *requests, uint64_t acting, uint64_t candidate) {
+    atomic_store_explicit(&requests->candidate, candidate, memory_order_release);
+    atomic_store_explicit(&requests->acting, acting, memory_order_release);
 }
 
 void erl_request_heartbeat(erl_requests *requests) {
     atomic_fetch_add_explicit(&requests->heartbeat, 1u, memory_order_release);
+}
+
+void erl_operator_post(erl_requests *requests, const erl_operator *values) {
+    erl_write_begin(&requests->operator_sequence);
+    erl_words_store(requests->operator_words, values, ERL_WORDS(erl_operator));
+    erl_write_end(&requests->operator_sequence);
 }

@@ -12,7 +12,7 @@
 
 #define DEGRADED ((1u << ERL_EVENT_ACTION_LATE) | (1u << ERL_EVENT_STATE_LOST) | (1u << ERL_EVENT_REJECT))
 
-static uint64_t ladder_ns(const erl_loop *loop) {
+static uint64_t ladder_spent_ns(const erl_loop *loop) {
     return loop->mode == ERL_MODE_FALLBACK ? loop->in_mode_ns : 0;
 }
 
@@ -29,7 +29,7 @@ static uint32_t meet(erl_loop *loop) {
     uint32_t events = erl_loop_sense(loop);
     loop->tick.tick = loop->status.ticks;
     events |= erl_loop_poll_requests(loop);
-    if (loop->mode == ERL_MODE_FALLBACK && loop->in_mode_ns >= loop->config.hold_ns + loop->config.safe_ns) {
+    if (loop->mode == ERL_MODE_FALLBACK && loop->in_mode_ns >= erl_ladder_ns(&loop->config.ladders[loop->ladder])) {
         events |= 1u << ERL_EVENT_LADDER_END;
     }
     return count_degraded(loop, erl_loop_ask(loop, events));
@@ -40,8 +40,8 @@ static uint32_t choose_source(const erl_loop *loop, uint32_t named) {
     if (!loop->has_state) {
         return ERL_SOURCE_LAPSE;
     }
-    return erl_modes_resolve(named, loop->config.on_reject, loop->envelope.has_last, ladder_ns(loop),
-                             loop->config.hold_ns, loop->config.safe_ns);
+    return erl_modes_resolve(named, loop->config.on_reject, loop->envelope.has_last,
+                             &loop->config.ladders[loop->ladder], ladder_spent_ns(loop));
 }
 
 static void fill_command(erl_loop *loop, uint32_t source) {
@@ -110,8 +110,10 @@ static void record(erl_loop *loop) {
     memcpy(loop->record, &loop->tick, sizeof loop->tick);
     uint8_t *at = loop->record + sizeof loop->tick;
     at = put_floats(at, loop->state.values, config->state_count, loop->has_state);
-    at = put_floats(at, loop->action_said, config->command_count, loop->tick.action_ns != 0);
-    (void)put_floats(at, loop->command, config->command_count, loop->tick.write_ns != 0);
+    at = put_floats(at, loop->action_said, config->action_count, loop->tick.action_ns != 0);
+    at = put_floats(at, loop->command, config->command_count, loop->tick.write_ns != 0);
+    at = put_floats(at, NULL, config->action_count, false);
+    (void)put_floats(at, NULL, config->operator_count, false);
     erl_ring_append(loop->segments.ring, config, loop->record);
 }
 
@@ -133,6 +135,9 @@ uint32_t erl_tick(erl_loop *loop) {
     const uint32_t events = meet(loop);
     const uint32_t event = erl_modes_governing(events);
     const erl_transition cell = erl_modes_cell(loop->mode, event);
+    if (cell.next == ERL_MODE_FALLBACK && loop->mode != ERL_MODE_FALLBACK) {
+        loop->ladder = erl_modes_ladder(event, events);
+    }
     const uint32_t source = choose_source(loop, cell.source);
     write_command(loop, source, cell.next);
     loop->tick.events = events != 0 ? events : 1u << ERL_EVENT_NOMINAL;

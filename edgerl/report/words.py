@@ -8,6 +8,10 @@ from edgerl.runtime.enums import Event, Mode, Source
 
 EVENT_WORDS: dict[Event, str] = {
     Event.NOMINAL: "nothing to report",
+    Event.OPERATOR_LOST: "no fresh operator values",
+    Event.OVERRUN: "tick began a period late or more",
+    Event.SWITCH: "another policy took over",
+    Event.PREPARE: "on the way to the start pose",
     Event.ARM: "armed",
     Event.ACTION_LATE: "action late: no answer within the budget",
     Event.STATE_LOST: "no new state from the robot",
@@ -15,16 +19,22 @@ EVENT_WORDS: dict[Event, str] = {
     Event.DISARM: "disarmed on request",
     Event.DONE: "robot says: done",
     Event.BUCKET_FAULT: "fault: too many degraded ticks",
+    Event.JITTER_FAULT: "fault: too many late wake-ups",
+    Event.LAPSED: "fault: the command written last had lapsed",
+    Event.STATE_FROZEN: "fault: the robot's state is frozen",
+    Event.STATE_LIMIT: "fault: the robot's state is outside its limits",
     Event.STATE_FAULT: "fault: the robot's state is not usable",
+    Event.INFERENCE_TIMEOUT: "fault: the policy owes its answer for too long",
     Event.POLICY_FAULT: "fault: the policy process died",
+    Event.DEAD_MAN: "fault: the dead-man switch was released",
     Event.SUPERVISOR_FAULT: "fault: no heartbeat from the supervisor",
     Event.LADDER_END: "end of the fallback ladder",
     Event.RESET: "reset on request",
     Event.ESTOP: "e-stop",
     Event.QUIT: "ended on request",
 }
-FAULTS = frozenset({Event.BUCKET_FAULT, Event.STATE_FAULT, Event.POLICY_FAULT, Event.SUPERVISOR_FAULT, Event.ESTOP})
-DEGRADES = frozenset({Event.ACTION_LATE, Event.STATE_LOST, Event.REJECT})
+FAULTS = frozenset({*(event for event in Event if Event.BUCKET_FAULT <= event <= Event.SUPERVISOR_FAULT), Event.ESTOP})
+DEGRADES = frozenset({Event.OVERRUN, Event.ACTION_LATE, Event.STATE_LOST, Event.REJECT})
 CAUSE_WORDS = ("not finite", "below low", "above high", "rate", "acceleration")
 """In the order of the cause bits."""
 NONE = "\N{EM DASH}"

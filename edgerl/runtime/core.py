@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +25,7 @@ from edgerl.runtime.enums import (
     CONFIG_MAGIC,
     LAYOUT_VERSION,
     MAX_COMMANDS,
+    Clock,
     Event,
     Mode,
     OnViolation,
@@ -31,7 +33,7 @@ from edgerl.runtime.enums import (
     Result,
     Source,
 )
-from edgerl.runtime.structs import CommandChannel, Config, ObservationHeader, Status, Transition
+from edgerl.runtime.structs import CommandChannel, Config, ObservationHeader, Operator, Status, Transition
 
 LIBRARY_NAME = "libedgerl_core.so"
 GUARDIAN_NAME = "edgerl-guardian"
@@ -128,13 +130,14 @@ _SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     "erl_action_create": (None, [_P]),
     "erl_ring_create": (None, [_P, _P]),
     "erl_request": (_U32, [_P, _U32]),
-    "erl_request_epoch": (None, [_P, _U64]),
+    "erl_request_policies": (None, [_P, _U64, _U64]),
+    "erl_operator_post": (None, [_P, _P]),
     "erl_request_heartbeat": (None, [_P]),
     "erl_status_read": (_U32, [_P, _P]),
     "erl_ring_head": (_U64, [_P]),
     "erl_ring_read": (_U32, [_P, _U64, _P, _U32]),
     "erl_observation_wait": (_U32, [_P, _P, _U64, _P, _P, _U32]),
-    "erl_action_post": (_U32, [_P, _U64, _U64, _U64, _P, _U32]),
+    "erl_action_post": (_U32, [_P, _U64, _U64, _U64, _P, _U32, _P, _U32]),
     "erl_action_ready": (None, [_P, _U64]),
     "erl_action_ready_epoch": (_U64, [_P]),
     "erl_modes_transition": (_U32, [_U32, _U32, _P]),
@@ -154,11 +157,13 @@ def address(buffer: object) -> int:
 
 
 def new_config() -> Config:
-    """Return a configuration of zeros with its header, divider and unset scheduling filled in."""
+    """Return a configuration of zeros with its header, divider, clock and unset scheduling and limits filled in."""
     config = Config(magic=CONFIG_MAGIC, version=LAYOUT_VERSION, bytes=ctypes.sizeof(Config))
     config.policy_divider = 1
     config.on_reject = Source.HOLD
+    config.clock = Clock.GRID
     config.cpu = -1
+    config.tilt_cos = config.start_tilt_cos = -1.0
     return config
 
 
@@ -183,13 +188,16 @@ def ring_bytes(config: Config) -> int:
     return int(library().erl_ring_bytes(ctypes.addressof(config)))
 
 
-def create_segments(config: Config, *, status: int, requests: int, observation: int, action: int, ring: int) -> None:
-    """Write the headers of five zeroed segments, given by address, before the guardian maps them."""
+def create_segments(
+    config: Config, *, status: int, requests: int, observation: int, actions: Sequence[int], ring: int
+) -> None:
+    """Write the headers of zeroed segments, given by address, before the guardian maps them."""
     core = library()
     core.erl_status_create(status)
     core.erl_requests_create(requests)
     core.erl_observation_create(observation)
-    core.erl_action_create(action)
+    for action in actions:
+        core.erl_action_create(action)
     core.erl_ring_create(ring, ctypes.addressof(config))
 
 
@@ -198,9 +206,19 @@ def request(requests: int, kind: Request) -> None:
     library().erl_request(requests, kind)
 
 
-def set_epoch(requests: int, epoch: int) -> None:
-    """Name the policy process whose answers count; 0 for none. A new one for every start."""
-    library().erl_request_epoch(requests, epoch)
+def policy_word(epoch: int, slot: int) -> int:
+    """Return how the guardian names a policy process: its epoch, new for every start, and its action mailbox."""
+    return epoch << 8 | slot
+
+
+def set_policies(requests: int, acting: int, candidate: int = 0) -> None:
+    """Name the policy whose answers count and the one that is listened to beside it, as words; 0 for none."""
+    library().erl_request_policies(requests, acting, candidate)
+
+
+def post_operator(requests: int, values: Operator) -> None:
+    """Tell the guardian what the operator wants."""
+    library().erl_operator_post(requests, ctypes.addressof(values))
 
 
 def heartbeat(requests: int) -> None:
@@ -247,9 +265,22 @@ def wait_observation(
     )
 
 
-def post_action(mailbox: int, header: ObservationHeader, infer_ns: int, values: int, count: int) -> Result:
-    """Answer the observation of ``header`` with ``count`` float32 values at address ``values``; OK or BAD (count)."""
-    return Result(library().erl_action_post(mailbox, header.epoch, header.sequence, infer_ns, values, count))
+def post_action(
+    mailbox: int,
+    epoch: int,
+    sequence: int,
+    values: NDArray[np.float32],
+    *,
+    raw: NDArray[np.float32] | None = None,
+    infer_ns: int = 0,
+) -> Result:
+    """Answer observation ``sequence`` with commands and, where observations use it, the raw action; OK or BAD."""
+    raw_at, raw_count = (None, 0) if raw is None else (raw.ctypes.data, raw.size)
+    return Result(
+        library().erl_action_post(
+            mailbox, epoch, sequence, infer_ns, values.ctypes.data, values.size, raw_at, raw_count
+        )
+    )
 
 
 def say_ready(mailbox: int, epoch: int) -> None:
@@ -281,10 +312,23 @@ def modes_table() -> tuple[ModeRow, ...]:
 
 
 def command_channel(
-    *, low: float, high: float, max_rate: float, max_acceleration: float, safe: float, on_violation: OnViolation
+    *,
+    low: float,
+    high: float,
+    max_rate: float,
+    max_acceleration: float,
+    safe: float,
+    on_violation: OnViolation,
+    action: int = -1,
 ) -> CommandChannel:
-    """Return one channel's limits; ``math.inf`` where there is none."""
-    return CommandChannel(low, high, max_rate, max_acceleration, safe, on_violation)
+    """Return one channel: its limits (``math.inf`` where there is none) and the policy's action that it carries.
+
+    What it means to the motor is left open, and damping and preparing send the safe value.
+    """
+    channel = CommandChannel(low, high, max_rate, max_acceleration, safe, on_violation)
+    channel.action, channel.measured, channel.measured_rate = action, -1, -1
+    channel.nominal = channel.damp = channel.prepare = safe
+    return channel
 
 
 def replay_envelope(

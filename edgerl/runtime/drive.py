@@ -26,8 +26,14 @@ Stage = Literal["loading", "arming", "running", "stopping"]
 
 _FAULTS = {
     Event.BUCKET_FAULT: "too many of its last ticks had no action in time, no new state or a rejected command",
+    Event.JITTER_FAULT: "too many of its last ticks woke up too late",
+    Event.LAPSED: "the command written last had lapsed before the next one",
+    Event.STATE_FROZEN: "the robot's state did not change any more, which its noise makes impossible",
+    Event.STATE_LIMIT: "the robot's state is outside the limits of the envelope",
     Event.STATE_FAULT: "the robot's state was not finite, not representable or did not come in time, or it said BYE",
+    Event.INFERENCE_TIMEOUT: "the policy owed an answer for too long",
     Event.POLICY_FAULT: "the policy process ended",
+    Event.DEAD_MAN: "the dead-man switch was released",
     Event.SUPERVISOR_FAULT: "the supervisor gave no sign of life in time",
     Event.ESTOP: "the robot's e-stop was pressed",
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import IntEnum, IntFlag
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 MAX_STATES = 357
 MAX_COMMANDS = 256
 MASK_WORDS = 4
@@ -15,6 +15,11 @@ MAX_OBSERVATION_BYTES = 16384
 MAX_DATAGRAM = 1472
 MAX_DRAIN = 64
 MAX_WINDOW = 1024
+MAX_ELEMENTS = 1024
+MAX_TERMS = 64
+MAX_OPERATOR = 16
+MAX_RUNGS = 4
+POLICY_SLOTS = 3
 MAX_RING = 1_048_576
 CAUSE_COUNT = 5
 CONFIG_MAGIC = 0x434C5245
@@ -55,28 +60,41 @@ class Source(IntEnum):
     HOLD = 1
     SAFE = 2
     LAPSE = 3
-    LADDER = 4
-    ON_REJECT = 5
+    RAMP = 4
+    DAMP = 5
+    STANDBY = 6
+    LADDER = 7
+    ON_REJECT = 8
 
 
 class Event(IntEnum):
     """What a tick met, mildest first; recorded as bits ``1 << event``."""
 
     NOMINAL = 0
-    ARM = 1
-    ACTION_LATE = 2
-    STATE_LOST = 3
-    REJECT = 4
-    DISARM = 5
-    DONE = 6
-    BUCKET_FAULT = 7
-    STATE_FAULT = 8
-    POLICY_FAULT = 9
-    SUPERVISOR_FAULT = 10
-    LADDER_END = 11
-    RESET = 12
-    ESTOP = 13
-    QUIT = 14
+    OPERATOR_LOST = 1
+    OVERRUN = 2
+    SWITCH = 3
+    PREPARE = 4
+    ARM = 5
+    ACTION_LATE = 6
+    STATE_LOST = 7
+    REJECT = 8
+    DISARM = 9
+    DONE = 10
+    BUCKET_FAULT = 11
+    JITTER_FAULT = 12
+    LAPSED = 13
+    STATE_FROZEN = 14
+    STATE_LIMIT = 15
+    STATE_FAULT = 16
+    INFERENCE_TIMEOUT = 17
+    POLICY_FAULT = 18
+    DEAD_MAN = 19
+    SUPERVISOR_FAULT = 20
+    LADDER_END = 21
+    RESET = 22
+    ESTOP = 23
+    QUIT = 24
 
 
 class Clock(IntEnum):
@@ -85,6 +103,7 @@ class Clock(IntEnum):
     WAITING = 0
     GRID = 1
     LOCKSTEP = 2
+    ROBOT = 3
 
 
 class Phase(IntEnum):
@@ -106,6 +125,51 @@ class Request(IntEnum):
     RESET = 3
     QUIT = 4
     POLICY_DIED = 5
+    SWITCH = 6
+
+
+class LadderClass(IntEnum):
+    """Which fallback ladder a fault leads onto."""
+
+    POLICY = 0
+    STATE = 1
+    MACHINE = 2
+
+
+class Role(IntEnum):
+    """What a command channel means to the motor."""
+
+    OTHER = 0
+    POSITION = 1
+    VELOCITY = 2
+    TORQUE = 3
+    KP = 4
+    KD = 5
+
+
+class InnerLaw(IntEnum):
+    """What happens between two actions of a policy that is slower than the base tick."""
+
+    HOLD = 0
+    INTERPOLATE = 1
+
+
+class Attitude(IntEnum):
+    """Where the robot says how it stands."""
+
+    NONE = 0
+    WXYZ = 1
+    XYZW = 2
+    GRAVITY = 3
+
+
+class ElementSource(IntEnum):
+    """Where a value of an observation comes from."""
+
+    STATE = 0
+    GRAVITY = 1
+    OPERATOR = 2
+    LAST_RAW = 3
 
 
 class Dtype(IntEnum):
@@ -156,6 +220,9 @@ class ArmBlocker(IntFlag):
     REJECTED = 0x20
     NOT_SAFE_MODE = 0x40
     DONE = 0x80
+    OUTSIDE_START = 0x100
+    DEAD_MAN = 0x200
+    PREPARING = 0x400
 
 
 class Drop(IntEnum):

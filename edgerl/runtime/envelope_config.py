@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from edgerl.envelope import Envelope
 from edgerl.runtime.core import command_channel
-from edgerl.runtime.enums import OnViolation, Source
-from edgerl.runtime.structs import CommandChannel, Config
+from edgerl.runtime.enums import LadderClass, OnViolation, Source
+from edgerl.runtime.structs import CommandChannel, Config, Ladder, Rung
 
 ON_REJECT = {"hold": Source.HOLD, "safe": Source.SAFE, "lapse": Source.LAPSE}
 _ON_VIOLATION = {"reject": OnViolation.REJECT, "saturate": OnViolation.SATURATE}
@@ -24,8 +24,9 @@ def core_channels(envelope: Envelope) -> list[CommandChannel]:
             max_acceleration=channel.max_acceleration,
             safe=safe,
             on_violation=_ON_VIOLATION[channel.on_violation],
+            action=index,
         )
-        for channel, safe in zip(envelope.channels, envelope.safe_command, strict=True)
+        for index, (channel, safe) in enumerate(zip(envelope.channels, envelope.safe_command, strict=True))
     ]
 
 
@@ -44,12 +45,13 @@ def apply_envelope(config: Config, envelope: Envelope, period_ns: int) -> None:
     config.budget_ns = envelope.budget_ns
     config.valid_for_ns = envelope.valid_for_ns
     config.state_timeout_ns = envelope.state_timeout_ns
-    config.hold_ns = envelope.ladder.hold_ns
-    config.safe_ns = envelope.ladder.safe_ns
+    rungs = (Rung(envelope.ladder.hold_ns, Source.HOLD), Rung(envelope.ladder.safe_ns, Source.SAFE))
+    for ladder in LadderClass:
+        config.ladders[ladder] = Ladder(len(rungs), 0, rungs)
     config.allow_lockstep = int(envelope.allow_lockstep)
     config.bucket_limit = envelope.degrade.misses
     config.bucket_window = envelope.degrade.of_ticks
     config.on_reject = ON_REJECT[envelope.on_reject]
-    config.command_count = len(envelope.channels)
+    config.command_count = config.action_count = len(envelope.channels)
     for index, channel in enumerate(core_channels(envelope)):
         config.commands[index] = channel

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from edgerl import canonical
 from edgerl.errors import LoopError
 from edgerl.runtime.enums import MAX_COMMANDS, MAX_STATES
-from edgerl.spec import ITEM_BYTES, Dtype, PolicySpec
+from edgerl.spec import PolicySpec
 
 NO_UNIT = "1"
 """Unit of a channel of which nobody said more; SI's own name for a bare number."""
@@ -39,15 +39,6 @@ class Layout:
         return hashlib.sha256(canonical.dumps(self).encode()).digest()
 
 
-@dataclass(frozen=True)
-class Placement:
-    """Where the value of one state channel goes in the packed observation record."""
-
-    offset: int
-    """Bytes from the record's start."""
-    dtype: Dtype
-
-
 def layout_of(spec: PolicySpec) -> Layout:
     """Return the layout that a policy's robot must have.
 
@@ -67,15 +58,6 @@ def layout_of(spec: PolicySpec) -> Layout:
     command = tuple(Channel(name, spec.action.unit or NO_UNIT) for name in names)
     _check(spec, state, command)
     return Layout(state, command)
-
-
-def placements_of(spec: PolicySpec) -> tuple[Placement, ...]:
-    """Return the place of each state channel of :func:`layout_of`, in the same order."""
-    return tuple(
-        Placement(item.offset + index * ITEM_BYTES[item.dtype], item.dtype)
-        for item in spec.inputs
-        for index in range(item.size)
-    )
 
 
 def _check(spec: PolicySpec, state: tuple[Channel, ...], command: tuple[Channel, ...]) -> None:

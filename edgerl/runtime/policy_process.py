@@ -98,7 +98,7 @@ def load(job: Job) -> Runner:
     return runner
 
 
-def serve(runner: Runner, spec: PolicySpec, mailboxes: Mailboxes) -> NoReturn:
+def serve(runner: Runner, spec: PolicySpec, mailboxes: Mailboxes, epoch: int) -> NoReturn:
     """Answer observations until the process is ended.
 
     Raises:
@@ -116,6 +116,9 @@ def serve(runner: Runner, spec: PolicySpec, mailboxes: Mailboxes) -> NoReturn:
         ctypes.addressof(header), mailboxes.record.ctypes.data, mailboxes.record.size,
     )  # fmt: skip
     action, address, count = mailboxes.action, values.ctypes.data, values.size
+    raw = np.zeros(values.size, np.float32)
+    raw_answer = runner.outputs["action.raw" if spec.action.raw else "action"].reshape(-1)
+    raw_address, raw_count = raw.ctypes.data, raw.size if observes_action(spec) else 0
     ok, bad = int(Result.OK), int(Result.BAD)
     episode = None  # of the last observation; those that were never read cannot hide a reset
     while True:
@@ -136,8 +139,14 @@ def serve(runner: Runner, spec: PolicySpec, mailboxes: Mailboxes) -> NoReturn:
         infer()
         infer_ns = clock() - begin_ns
         copy(values, answer, casting="unsafe")  # discrete actions are int32, exact in float32
+        copy(raw, raw_answer, casting="unsafe")
         to_command(values)
-        post(action, header.epoch, header.sequence, infer_ns, address, count)
+        post(action, epoch, header.sequence, infer_ns, address, count, raw_address, raw_count)
+
+
+def observes_action(spec: PolicySpec) -> bool:
+    """Whether the policy's observation holds its last raw action, so that the guardian must be told it."""
+    return any(term.source == "last_action_raw" for item in spec.inputs for term in item.terms)
 
 
 class _GoldenFailed(PolicyProcessError):
@@ -178,7 +187,7 @@ def main() -> int:
         runner = load(job)
         _be_realtime(arguments)
         core.say_ready(mailboxes.action, arguments.epoch)
-        serve(runner, job.engine.spec, mailboxes)
+        serve(runner, job.engine.spec, mailboxes, arguments.epoch)
     except _GoldenFailed as error:
         return _fail(FAILED_GOLDEN, str(error))
     except EdgerlError as error:

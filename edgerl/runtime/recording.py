@@ -30,7 +30,7 @@ from edgerl import canonical
 from edgerl.errors import DamagedRecording, OutputError, SchemaTooNew, SpecError
 from edgerl.runtime.enums import MAX_COMMANDS, MAX_STATES
 from edgerl.runtime.layout import Layout
-from edgerl.runtime.structs import TickHeader
+from edgerl.runtime.structs import Config, TickHeader
 
 MAGIC = b"ERLREC01"
 END = b"ERLREND1"
@@ -97,21 +97,34 @@ def _processor() -> str:
     return next(named, "")[:256]
 
 
-def record_bytes(state_count: int, command_count: int) -> int:
+def record_bytes(state_count: int, command_count: int, action_count: int, operator_count: int) -> int:
     """Return the size of one ring record."""
-    return -(-(ctypes.sizeof(TickHeader) + 4 * (state_count + 2 * command_count)) // 8) * 8
+    floats = state_count + command_count + 2 * action_count + operator_count
+    return -(-(ctypes.sizeof(TickHeader) + 4 * floats) // 8) * 8
 
 
-def record_dtype(state_count: int, command_count: int) -> np.dtype[Any]:
+def record_size(config: Config) -> int:
+    """Return the size of one ring record of a guardian with this configuration."""
+    return record_bytes(config.state_count, config.command_count, config.action_count, config.operator_count)
+
+
+def record_dtype(state_count: int, command_count: int, action_count: int, operator_count: int) -> np.dtype[Any]:
     """Return the structured dtype of one record in the file: the ring's and its ``crc``."""
     header = dict(np.dtype(TickHeader).fields or {})
     columns = [(name, column[0], int(column[1])) for name, column in header.items()]
     columns = [column for column in columns if column[0] != "reserved"]
     at = ctypes.sizeof(TickHeader)
-    for name, count in (("state", state_count), ("action", command_count), ("command", command_count)):
+    arrays = {
+        "state": state_count,
+        "action": action_count,
+        "command": command_count,
+        "shadow": action_count,
+        "operator": operator_count,
+    }
+    for name, count in arrays.items():
         columns.append((name, np.dtype((np.float32, (count,))), at))
         at += 4 * count
-    size = record_bytes(state_count, command_count)
+    size = record_bytes(state_count, command_count, action_count, operator_count)
     columns.append(("crc", np.dtype(np.uint32), size))
     names, formats, offsets = (list(column) for column in zip(*columns, strict=True))
     form: Any = {"names": names, "formats": formats, "offsets": offsets, "itemsize": size + _U32.size}
@@ -220,7 +233,8 @@ def read_recording(path: Path) -> Recording:
     except OSError as error:
         raise DamagedRecording(path, f"it cannot be read ({error})") from error
     header, start = _read_header(path, data)
-    form = record_dtype(len(header.layout.state), len(header.layout.command))
+    states, commands = len(header.layout.state), len(header.layout.command)
+    form = record_dtype(states, commands, commands, 0)
     rest = memoryview(data)[start:]
     complete, count = _read_end(path, rest, form.itemsize)
     rows = np.frombuffer(rest, form, count)
@@ -246,7 +260,11 @@ def _read_header(path: Path, data: bytes) -> tuple[Header, int]:
         raise DamagedRecording(path, f"its header is not valid ({error})") from error
     states, commands = len(header.layout.state), len(header.layout.command)
     fits = 1 <= states <= MAX_STATES and 1 <= commands <= MAX_COMMANDS
-    form = (record_bytes(states, commands), record_dtype(states, commands).names) if fits else (0, ())
+    form = (
+        (record_bytes(states, commands, commands, 0), record_dtype(states, commands, commands, 0).names)
+        if fits
+        else (0, ())
+    )
     if header.schema != SCHEMA or (header.record_bytes, header.fields) != form:
         raise DamagedRecording(path, f"its records of {header.record_bytes} bytes are not of this form")
     return header, start

@@ -21,25 +21,26 @@ from edgerl.envelope import Envelope, check_envelope
 from edgerl.errors import LoopError, PlatformError
 from edgerl.runtime import core
 from edgerl.runtime.drive import Drive, End, Progress
-from edgerl.runtime.enums import Clock, Dtype, Event
+from edgerl.runtime.enums import Clock, Event
 from edgerl.runtime.envelope_config import apply_envelope
 from edgerl.runtime.interrupts import catch_interrupts
 from edgerl.runtime.job import Job
-from edgerl.runtime.layout import Layout, layout_of, placements_of
+from edgerl.runtime.layout import Layout, layout_of
+from edgerl.runtime.observation_config import apply_terms
 from edgerl.runtime.recording import (
     SCHEMA,
     Header,
     RecordingWriter,
     read_recording,
-    record_bytes,
     record_dtype,
+    record_size,
     this_machine,
 )
 from edgerl.runtime.result import RunResult, Scheduling, counts_of, misses_of, modes_of, timing_of
 from edgerl.runtime.robots import GymRobot, PlantProcess, PlantSettings, parse_robot
 from edgerl.runtime.segments import ring_capacity
 from edgerl.runtime.session import Session, Terms, open_session
-from edgerl.runtime.structs import Config, StateChannel
+from edgerl.runtime.structs import Config
 from edgerl.runtime.supervisor import BYE_FAULT, BYE_FINISHED, BYE_STOPPED, Supervisor, Timeouts
 from edgerl.spec import PolicySpec
 from edgerl.target import Target, host_target
@@ -156,7 +157,7 @@ def run_load(
     spec, target = load.engine.spec, parse_robot(robot)
     check_envelope(load.envelope, spec)
     layout = layout_of(spec)
-    config = _configure(load, layout, options)
+    config = _configure(load, options)
     with contextlib.ExitStack() as stack:
         interrupts = stack.enter_context(catch_interrupts())  # first in, last out: no signal breaks the clean-up
         plant = None
@@ -189,7 +190,7 @@ def run_load(
             plant,
             interrupts,
             ticks=options.ticks,
-            ladder_s=(config.hold_ns + config.safe_ns) * 1e-9,
+            ladder_s=(load.envelope.ladder.hold_ns + load.envelope.ladder.safe_ns) * 1e-9,
             lapse_s=(config.valid_for_ns + 2 * config.period_ns) * 1e-9,
             on_progress=on_progress or (lambda _: None),
         )
@@ -212,7 +213,7 @@ def _period_ns(spec: PolicySpec) -> int:
     return spec.period_ns
 
 
-def _configure(load: Load, layout: Layout, options: RunOptions) -> Config:
+def _configure(load: Load, options: RunOptions) -> Config:
     spec = load.engine.spec
     period_ns = _period_ns(spec)
     config = core.new_config()
@@ -225,10 +226,8 @@ def _configure(load: Load, layout: Layout, options: RunOptions) -> Config:
     config.heartbeat_timeout_ns = options.heartbeat_timeout_ns
     config.arm_ticks = max(10, round(1e9 / period_ns))
     config.observation_bytes = spec.record_size
-    config.state_count = len(layout.state)
-    for index, place in enumerate(placements_of(spec)):
-        config.states[index] = StateChannel(place.offset, Dtype[place.dtype.upper()])
-    config.ring_capacity = ring_capacity(record_bytes(config.state_count, config.command_count))
+    apply_terms(config, spec)
+    config.ring_capacity = ring_capacity(record_size(config))
     config.priority, config.cpu = options.guardian_priority, options.cpu
     config.lock_memory = int(options.lock_memory)
     return config
@@ -260,11 +259,11 @@ def _recording(path: Path, header: Header) -> Iterator[RecordingWriter]:
 
 
 def _header(load: Load, robot: str, session: Session, *, layout: Layout, config: Config, same_clock: bool) -> Header:
-    counts = len(layout.state), len(layout.command)
+    counts = config.state_count, config.command_count, config.action_count, config.operator_count
     guardian = {
         name: int(getattr(config, name))
         for name in (field[0] for field in Config._fields_)
-        if name not in ("magic", "version", "bytes", "session", "states", "commands")
+        if isinstance(getattr(config, name), int) and name not in ("magic", "version", "bytes", "session", "reserved")
     }
     return Header(
         schema=SCHEMA,
@@ -277,7 +276,7 @@ def _header(load: Load, robot: str, session: Session, *, layout: Layout, config:
         guardian=guardian,
         same_clock=same_clock,
         layout=layout,
-        record_bytes=record_bytes(*counts),
+        record_bytes=record_size(config),
         fields=record_dtype(*counts).names or (),
     )
 

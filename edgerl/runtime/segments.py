@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from edgerl.errors import PlatformError
 from edgerl.runtime import core
+from edgerl.runtime.enums import POLICY_SLOTS
 from edgerl.runtime.structs import ActionMailbox, Config, ObservationMailbox, Requests, StatusBlock
 
 _ADD_SEALS = 1033
@@ -49,14 +50,15 @@ class SharedMemory:
     status: Segment
     requests: Segment
     observation: Segment
-    action: Segment
     ring: Segment
+    actions: tuple[Segment, ...]
+    """One action mailbox per policy slot."""
 
     def seal_against_new_writers(self) -> None:
         """Let nobody map what the guardian alone writes for writing; after the guardian has mapped it."""
         for segment in (self.observation, self.ring, self.status):
             _seal(segment.fd, _SEAL_FUTURE_WRITE | _SEAL_SEAL)
-        for segment in (self.requests, self.action):
+        for segment in (self.requests, *self.actions):
             _seal(segment.fd, _SEAL_SEAL)
 
 
@@ -76,21 +78,21 @@ def share(config: Config) -> Iterator[SharedMemory]:
                 ("status", ctypes.sizeof(StatusBlock)),
                 ("requests", ctypes.sizeof(Requests)),
                 ("observation", ctypes.sizeof(ObservationMailbox)),
-                ("action", ctypes.sizeof(ActionMailbox)),
                 ("ring", core.ring_bytes(config)),
+                *((f"action-{slot}", ctypes.sizeof(ActionMailbox)) for slot in range(POLICY_SLOTS)),
             )
         ]
-        status, requests, observation, action, ring = segments
+        status, requests, observation, ring, *actions = segments
         core.create_segments(
             config,
             status=status.address,
             requests=requests.address,
             observation=observation.address,
-            action=action.address,
+            actions=[action.address for action in actions],
             ring=ring.address,
         )
         fd = sealed(stack, "config", bytes(config))
-        yield SharedMemory(fd, status, requests, observation, action, ring)
+        yield SharedMemory(fd, status, requests, observation, ring, tuple(actions))
 
 
 def sealed(stack: contextlib.ExitStack, name: str, content: bytes) -> int:

@@ -8,7 +8,20 @@ from __future__ import annotations
 
 import ctypes
 
-from edgerl.runtime.enums import MASK_WORDS, MAX_COMMANDS, MAX_OBSERVATION_BYTES, MAX_STATES, Drop, Request
+from edgerl.runtime.enums import (
+    MASK_WORDS,
+    MAX_COMMANDS,
+    MAX_ELEMENTS,
+    MAX_OBSERVATION_BYTES,
+    MAX_OPERATOR,
+    MAX_RUNGS,
+    MAX_STATES,
+    MAX_TERMS,
+    POLICY_SLOTS,
+    Drop,
+    LadderClass,
+    Request,
+)
 
 _U8, _U32, _I32, _U64, _F32 = ctypes.c_uint8, ctypes.c_uint32, ctypes.c_int32, ctypes.c_uint64, ctypes.c_float
 
@@ -16,11 +29,46 @@ _U8, _U32, _I32, _U64, _F32 = ctypes.c_uint8, ctypes.c_uint32, ctypes.c_int32, c
 class StateChannel(ctypes.Structure):
     """Where one state channel stands in the packed observation record."""
 
-    _fields_ = [("offset", _U32), ("dtype", _U32)]
+    _fields_ = [
+        ("low", _F32),
+        ("high", _F32),
+        ("start_low", _F32),
+        ("start_high", _F32),
+        ("noisy", _U32),
+        ("reserved", _U32),
+    ]
+
+
+class Element(ctypes.Structure):
+    """One value of one tick of an observation: ``clip((value - offset) * scale, low, high)``."""
+
+    _fields_ = [
+        ("source", _U32),
+        ("index", _U32),
+        ("offset", _F32),
+        ("scale", _F32),
+        ("low", _F32),
+        ("high", _F32),
+    ]
+
+
+class Term(ctypes.Structure):
+    """Consecutive elements, and where their last ``history`` ticks stand in the packed observation record."""
+
+    _fields_ = [
+        ("first", _U32),
+        ("count", _U32),
+        ("dtype", _U32),
+        ("offset", _U32),
+        ("history", _U32),
+        ("stride", _U32),
+        ("repeat", _U32),
+        ("reserved", _U32),
+    ]
 
 
 class CommandChannel(ctypes.Structure):
-    """Limits of one command channel; ``math.inf`` where there is none."""
+    """Limits, meaning and inner law of one command channel; ``math.inf`` where there is no limit."""
 
     _fields_ = [
         ("low", _F32),
@@ -29,6 +77,47 @@ class CommandChannel(ctypes.Structure):
         ("max_acceleration", _F32),
         ("safe", _F32),
         ("on_violation", _U32),
+        ("role", _U32),
+        ("action", _I32),
+        ("measured", _I32),
+        ("measured_rate", _I32),
+        ("nominal", _F32),
+        ("damp", _F32),
+        ("prepare", _F32),
+        ("pd", _U32),
+        ("kp", _F32),
+        ("kd", _F32),
+    ]
+
+
+class OperatorChannel(ctypes.Structure):
+    """Limits of one operator value, and what stands in for it when it is too old."""
+
+    _fields_ = [
+        ("low", _F32),
+        ("high", _F32),
+        ("timeout_value", _F32),
+        ("reserved", _U32),
+    ]
+
+
+class Rung(ctypes.Structure):
+    """One rung of a fallback ladder."""
+
+    _fields_ = [
+        ("duration_ns", _U64),
+        ("source", _U32),
+        ("reserved", _U32),
+    ]
+
+
+class Ladder(ctypes.Structure):
+    """What is sent after a fault, rung by rung; then nothing."""
+
+    _fields_ = [
+        ("count", _U32),
+        ("reserved", _U32),
+        ("rungs", Rung * MAX_RUNGS),
     ]
 
 
@@ -49,24 +138,58 @@ class Config(ctypes.Structure):
         ("state_grace_ns", _U64),
         ("state_timeout_ns", _U64),
         ("heartbeat_timeout_ns", _U64),
-        ("hold_ns", _U64),
-        ("safe_ns", _U64),
+        ("inference_timeout_ns", _U64),
+        ("jitter_budget_ns", _U64),
+        ("operator_timeout_ns", _U64),
+        ("prepare_ns", _U64),
+        ("blend_ns", _U64),
+        ("clock", _U32),
         ("allow_lockstep", _U32),
         ("bucket_limit", _U32),
         ("bucket_window", _U32),
+        ("jitter_limit", _U32),
+        ("jitter_window", _U32),
+        ("frozen_ticks", _U32),
         ("on_reject", _U32),
         ("arm_ticks", _U32),
         ("policy_divider", _U32),
         ("action_delay", _U32),
+        ("inner_law", _U32),
         ("state_count", _U32),
         ("command_count", _U32),
+        ("action_count", _U32),
+        ("raw_count", _U32),
+        ("operator_count", _U32),
+        ("dead_man", _U32),
+        ("element_count", _U32),
+        ("term_count", _U32),
         ("observation_bytes", _U32),
         ("ring_capacity", _U32),
         ("priority", _I32),
         ("cpu", _I32),
         ("lock_memory", _U32),
+        ("attitude", _U32),
+        ("attitude_channel", _U32),
+        ("tilt_cos", _F32),
+        ("start_tilt_cos", _F32),
+        ("reserved", _U32),
+        ("ladders", Ladder * len(LadderClass)),
+        ("operators", OperatorChannel * MAX_OPERATOR),
+        ("terms", Term * MAX_TERMS),
         ("states", StateChannel * MAX_STATES),
+        ("elements", Element * MAX_ELEMENTS),
         ("commands", CommandChannel * MAX_COMMANDS),
+    ]
+
+
+class Operator(ctypes.Structure):
+    """What the operator wants; ``stamp_ns`` 0: nobody has said anything yet."""
+
+    _fields_ = [
+        ("stamp_ns", _U64),
+        ("dead_man", _U32),
+        ("count", _U32),
+        ("values", _F32 * MAX_OPERATOR),
     ]
 
 
@@ -76,10 +199,12 @@ class Requests(ctypes.Structure):
     _fields_ = [
         ("magic", _U32),
         ("version", _U32),
-        ("epoch", _U64),
+        ("acting", _U64),
+        ("candidate", _U64),
         ("heartbeat", _U64),
         ("counters", _U32 * len(Request)),
-        ("reserved", _U32 * 4),
+        ("operator_sequence", _U32),
+        ("operator_words", _U64 * (ctypes.sizeof(Operator) // 8)),
     ]
 
 
@@ -102,18 +227,26 @@ class Status(ctypes.Structure):
         ("bucket_level", _U32),
         ("arm_blockers", _U32),
         ("arm_pending", _U32),
-        ("reserved", _U32),
+        ("switch_pending", _U32),
+        ("jitter_level", _U32),
+        ("ladder", _U32),
+        ("acting", _U64),
+        ("candidate", _U64),
         ("time_ns", _U64),
         ("ticks", _U64),
-        ("epoch", _U64),
         ("state_sequence", _U64),
         ("fault_tick", _U64),
         ("missed_periods", _U64),
+        ("overruns", _U64),
         ("armed", _U64),
         ("arm_refused", _U64),
         ("actions_taken", _U64),
         ("actions_late", _U64),
         ("actions_stale", _U64),
+        ("switched", _U64),
+        ("switch_refused", _U64),
+        ("shadow_taken", _U64),
+        ("operator_lost", _U64),
         ("states_taken", _U64),
         ("states_lost", _U64),
         ("states_skipped", _U64),
@@ -142,10 +275,9 @@ class StatusBlock(ctypes.Structure):
 
 
 class ObservationHeader(ctypes.Structure):
-    """What comes with an observation; the answer echoes ``epoch`` and ``sequence``."""
+    """What comes with an observation; the answer echoes ``sequence``."""
 
     _fields_ = [
-        ("epoch", _U64),
         ("sequence", _U64),
         ("stamp_ns", _U64),
         ("deadline_ns", _U64),
@@ -163,7 +295,7 @@ class ObservationMailbox(ctypes.Structure):
         ("sequence", _U32),
         ("reserved", _U32 * 13),
         ("header", _U64 * (ctypes.sizeof(ObservationHeader) // 8)),
-        ("reserved_end", _U64 * 3),
+        ("reserved_end", _U64 * 4),
         ("record", _U64 * (MAX_OBSERVATION_BYTES // 8)),
     ]
 
@@ -176,8 +308,9 @@ class Action(ctypes.Structure):
         ("sequence", _U64),
         ("infer_ns", _U64),
         ("count", _U32),
-        ("reserved", _U32),
+        ("raw_count", _U32),
         ("values", _F32 * MAX_COMMANDS),
+        ("raw", _F32 * MAX_COMMANDS),
     ]
 
 
@@ -196,7 +329,7 @@ class ActionMailbox(ctypes.Structure):
 
 
 class TickHeader(ctypes.Structure):
-    """Fixed part of a tick record; ``float32`` state, action and command follow it in the ring."""
+    """Fixed part of a tick record; ``edgerl_core.h`` names the ``float32`` arrays that follow it in the ring."""
 
     _fields_ = [
         ("tick", _U64),
@@ -210,6 +343,11 @@ class TickHeader(ctypes.Structure):
         ("write_ns", _U64),
         ("infer_ns", _U64),
         ("epoch", _U64),
+        ("action_sequence", _U64),
+        ("shadow_epoch", _U64),
+        ("shadow_sequence", _U64),
+        ("shadow_infer_ns", _U64),
+        ("operator_stamp_ns", _U64),
         ("rejected", _U64 * MASK_WORDS),
         ("saturated", _U64 * MASK_WORDS),
         ("events", _U32),
@@ -223,7 +361,8 @@ class TickHeader(ctypes.Structure):
         ("event", _U8),
         ("clock", _U8),
         ("observed", _U8),
-        ("reserved", _U8 * 6),
+        ("acting_slot", _U8),
+        ("reserved", _U8 * 5),
     ]
 
 
@@ -237,15 +376,20 @@ class Ring(ctypes.Structure):
         ("capacity", _U32),
         ("state_count", _U32),
         ("command_count", _U32),
+        ("action_count", _U32),
+        ("operator_count", _U32),
         ("head", _U64),
-        ("reserved", _U64 * 4),
+        ("reserved", _U64 * 3),
     ]
 
 
 class Transition(ctypes.Structure):
     """One cell of the mode table."""
 
-    _fields_ = [("source", _U8), ("next", _U8)]
+    _fields_ = [
+        ("source", _U8),
+        ("next", _U8),
+    ]
 
 
 NOW = ctypes.CFUNCTYPE(_U64, ctypes.c_void_p)
@@ -275,6 +419,6 @@ class Segments(ctypes.Structure):
         ("status", ctypes.c_void_p),
         ("requests", ctypes.c_void_p),
         ("observation", ctypes.c_void_p),
-        ("action", ctypes.c_void_p),
+        ("actions", ctypes.c_void_p * POLICY_SLOTS),
         ("ring", ctypes.c_void_p),
     ]

@@ -23,11 +23,13 @@ from edgerl.runtime import core
 from edgerl.runtime.enums import CAUSE_COUNT, MAX_COMMANDS, Phase, Request, Result
 from edgerl.runtime.job import Job, pack_job
 from edgerl.runtime.processes import Child, environment, python
-from edgerl.runtime.recording import RecordingWriter, record_bytes
+from edgerl.runtime.recording import RecordingWriter, record_size
 from edgerl.runtime.segments import sealed, share
 from edgerl.runtime.session import Session
 from edgerl.runtime.structs import Config, Status, StatusBlock
 
+_SLOT = 0
+"""Of the one policy process that this version starts."""
 BYE_FINISHED, BYE_STOPPED, BYE_FAULT = 0, 1, 2
 """Reasons, see docs/robot-port.md."""
 
@@ -71,7 +73,7 @@ class Supervisor:
         self._policy_priority = policy_priority
         self.timeouts = timeouts or Timeouts()
         self._stack = contextlib.ExitStack()
-        self._record = ctypes.create_string_buffer(record_bytes(config.state_count, config.command_count))
+        self._record = ctypes.create_string_buffer(record_size(config))
         self._next_record = 0
         self._epoch = 1
         self._died_reported = False
@@ -121,7 +123,7 @@ class Supervisor:
     @property
     def policy_ready(self) -> bool:
         """Whether the policy process has passed its golden set."""
-        return core.ready_epoch(self._memory.action.address) == self._epoch
+        return core.ready_epoch(self._memory.actions[_SLOT].address) == self._epoch
 
     @property
     def policy_death(self) -> str | None:
@@ -153,7 +155,7 @@ class Supervisor:
     def _start_guardian(self) -> None:
         self._memory = self._stack.enter_context(share(self._config))
         memory = self._memory
-        segments = (memory.status, memory.requests, memory.observation, memory.action, memory.ring)
+        segments = (memory.status, memory.requests, memory.observation, memory.ring, *memory.actions)
         fds = (memory.config, *(segment.fd for segment in segments), self._session.socket.fileno())
         guardian = Child("guardian", [str(core.guardian_path()), *map(str, fds)], fds=fds)
         self.guardian = guardian
@@ -186,19 +188,19 @@ class Supervisor:
 
     def _start_policy(self) -> None:
         job = sealed(self._stack, "job", pack_job(self._job))
-        core.set_epoch(self._memory.requests.address, self._epoch)
+        core.set_policies(self._memory.requests.address, core.policy_word(self._epoch, _SLOT))
         period_us = self._config.period_ns // 1000
         given = {
             "--job": job,
             "--observation": self._memory.observation.fd,
-            "--action": self._memory.action.fd,
+            "--action": self._memory.actions[_SLOT].fd,
             "--epoch": self._epoch,
             "--parent": os.getpid(),
             "--priority": self._policy_priority,
             "--realtime-limit-us": max(500_000, 10 * period_us),
         }
         arguments = [item for name, value in given.items() for item in (name, str(value))]
-        fds = (job, self._memory.observation.fd, self._memory.action.fd)
+        fds = (job, self._memory.observation.fd, self._memory.actions[_SLOT].fd)
         self.policy = Child(
             "policy", python("edgerl.runtime.policy_process", arguments), fds=fds, environment=environment()
         )  # fmt: skip
@@ -207,7 +209,7 @@ class Supervisor:
     def _report_death(self) -> None:
         if not self.policy.alive and not self._died_reported:
             self._died_reported = True
-            core.set_epoch(self._memory.requests.address, 0)
+            core.set_policies(self._memory.requests.address, 0)
             self.request(Request.POLICY_DIED)
 
     def _drain(self) -> None:

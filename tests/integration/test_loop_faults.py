@@ -15,7 +15,6 @@ import pytest
 
 from edgerl.runtime import wire
 from edgerl.runtime.enums import Event, Mode, Source
-from edgerl.runtime.layout import layout_of
 from edgerl.runtime.recording import read_recording
 from edgerl.runtime.run import RunOptions, _configure, run_load
 from edgerl.runtime.segments import share
@@ -294,11 +293,11 @@ def alive(pid: int) -> bool:
 
 def test_nobody_can_resize_shared_memory_or_write_what_the_guardian_alone_writes() -> None:
     load = constant()
-    config = _configure(load, layout_of(PENDULUM), RunOptions())
+    config = _configure(load, RunOptions())
     config.session = 1
     with share(config) as memory:
         memory.seal_against_new_writers()
-        segments = (memory.status, memory.observation, memory.ring, memory.requests, memory.action)
+        segments = (memory.status, memory.observation, memory.ring, memory.requests, *memory.actions)
         for fd in (memory.config, *(segment.fd for segment in segments)):
             with pytest.raises(PermissionError):
                 os.ftruncate(fd, 1)
@@ -308,4 +307,4 @@ def test_nobody_can_resize_shared_memory_or_write_what_the_guardian_alone_writes
                 mmap.mmap(fd, 0)
             with pytest.raises(PermissionError):
                 os.pwrite(fd, b"x", 0)
-        mmap.mmap(memory.action.fd, 0).close()
+        mmap.mmap(memory.actions[0].fd, 0).close()

@@ -147,7 +147,7 @@ static void observation_reset(void) {
 static void post_observation(uint64_t i) {
     const uint64_t record = i;
     const erl_observation_header header = {
-        .epoch = i, .sequence = i, .stamp_ns = i, .deadline_ns = i, .episode = (uint32_t)i, .bytes = sizeof record};
+        .sequence = i, .stamp_ns = i, .deadline_ns = i, .episode = (uint32_t)i, .bytes = sizeof record};
     erl_observation_post(&observation, &header, &record);
 }
 
@@ -164,7 +164,7 @@ static void observation_reader(void) {
         uint64_t record = 0;
         const uint32_t answer = erl_observation_wait(&observation, &seen, UINT64_MAX / 2, &header, &record, 8);
         weak_expect(answer == ERL_OK, "an observation is not read whole in a bounded number of tries");
-        weak_expect(header.epoch == record && header.sequence == record && header.stamp_ns == record &&
+        weak_expect(header.sequence == record && header.stamp_ns == record &&
                         header.deadline_ns == record && header.episode == record && header.bytes == 8,
                     "an observation is mixed");
         weak_expect(record > last && record == seen / 2, "an observation is stale");
@@ -187,7 +187,7 @@ static void action_reset(void) {
 static void action_writer(void) {
     for (uint32_t i = 1; i <= POSTS; i++) {
         const float values[ERL_MAX_COMMANDS] = {(float)i, (float)i};
-        (void)erl_action_post(&action, i, i, i, values, ERL_MAX_COMMANDS);
+        (void)erl_action_post(&action, i, i, i, values, ERL_MAX_COMMANDS, NULL, 0);
     }
 }
 
@@ -240,19 +240,21 @@ static void trip_reset(void) {
     weak_private(&loop, sizeof loop);
     weak_private(late, sizeof late);
     loop.config.command_count = ERL_MAX_COMMANDS;
+    loop.config.action_count = ERL_MAX_COMMANDS;
     loop.config.observation_bytes = 8;
     for (uint32_t i = 0; i < ERL_MAX_COMMANDS; i++) {
         loop.config.commands[i] =
-            (erl_command_channel){.low = -9, .high = 9, .max_rate = INFINITY, .max_acceleration = INFINITY};
+            (erl_command_channel){.low = -9, .high = 9, .max_rate = INFINITY, .max_acceleration = INFINITY,
+                                  .action = (int32_t)i};
     }
     loop.segments.observation = &observation;
-    loop.segments.action = &action;
+    loop.segments.actions[0] = &action;
     loop.segments.status = &status;
     loop.port.now_ns = port_now;
     loop.port.wait_word = port_wait;
     loop.mode = ERL_MODE_ACTIVE;
     loop.deadline_ns = 2;
-    loop.status.epoch = EPOCH;
+    loop.status.acting = (uint64_t)EPOCH << 8;
     erl_envelope_start(&loop.envelope, loop.config.commands, ERL_MAX_COMMANDS);
 }
 
@@ -287,7 +289,7 @@ static void trip_policy(void) {
         const uint32_t answer = erl_observation_wait(&observation, &seen, UINT64_MAX / 2, &header, &record, 8);
         weak_expect(answer == ERL_OK, "an observation is not read whole in a bounded number of tries");
         const float values[ERL_MAX_COMMANDS] = {(float)record, (float)record};
-        (void)erl_action_post(&action, header.epoch, header.sequence, 0, values, ERL_MAX_COMMANDS);
+        (void)erl_action_post(&action, EPOCH, header.sequence, 0, values, ERL_MAX_COMMANDS, NULL, 0);
     }
 }
 

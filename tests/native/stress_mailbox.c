@@ -39,7 +39,7 @@ static void write_action(uint64_t i) {
     for (size_t c = 0; c < ERL_MAX_COMMANDS; c++) {
         values[c] = (float)(i % 1000);
     }
-    erl_action_post(&action_mailbox, i, i, i, values, ERL_MAX_COMMANDS);
+    erl_action_post(&action_mailbox, i, i, i, values, ERL_MAX_COMMANDS, values, ERL_MAX_COMMANDS);
 }
 
 static uint32_t read_action(bool *whole) {
@@ -61,7 +61,7 @@ static void write_observation(uint64_t i) {
     for (size_t w = 0; w < 64; w++) {
         record[w] = i;
     }
-    const erl_observation_header header = {.epoch = i, .sequence = i, .stamp_ns = i, .deadline_ns = i, .bytes = 512};
+    const erl_observation_header header = {.sequence = i, .stamp_ns = i, .deadline_ns = i, .bytes = 512};
     erl_observation_post(&observation_mailbox, &header, record);
 }
 
@@ -72,7 +72,7 @@ static uint32_t read_observation(bool *whole) {
     const uint32_t answer = erl_observation_wait(&observation_mailbox, &seen, 1000000, &header, record, 512);
     *whole = answer != ERL_BAD;
     if (answer == ERL_OK) {
-        *whole = all_equal(record, 64) && record[0] == header.epoch && header.epoch == header.deadline_ns;
+        *whole = all_equal(record, 64) && record[0] == header.sequence && header.sequence == header.deadline_ns;
     }
     return answer;
 }

@@ -51,7 +51,7 @@ def test_arm_is_given_up_without_a_ready_policy_of_this_epoch(ready):
 
 def test_an_answer_of_epoch_zero_is_nobodys():
     world = enter(Mode.ACTIVE)
-    core.set_epoch(world.at["requests"], 0)  # as the supervisor does just before it reports the policy's death
+    world.act(0)  # as the supervisor does just before it reports the policy's death
     world.ticks(1)
     assert world.record().events == {Event.ACTION_LATE}
     assert world.record().header.source == Source.HOLD
@@ -60,7 +60,7 @@ def test_an_answer_of_epoch_zero_is_nobodys():
 
 def test_epoch_zero_is_nobody():
     world = World()
-    core.set_epoch(world.at["requests"], 0)
+    world.act(0)
     core.say_ready(world.at["action"], 0)
     assert refused(world, 4) == ArmBlocker.POLICY_NOT_READY
 

@@ -22,17 +22,17 @@ def test_the_small_configuration_is_valid():
     ("fields", "reason"),
     [
         ({"magic": 1}, "magic"),
-        ({"version": 2}, "version"),
+        ({"version": 1}, "version"),
         ({"bytes": 8}, "size"),
-        ({"state_count": 0}, "state_count"),
-        ({"state_count": MAX_STATES + 1}, "state_count"),
-        ({"command_count": 0}, "command_count"),
-        ({"command_count": MAX_COMMANDS + 1}, "command_count"),
+        ({"state_count": 0}, "count of channels"),
+        ({"state_count": MAX_STATES + 1}, "count of channels"),
+        ({"command_count": 0}, "count of channels"),
+        ({"command_count": MAX_COMMANDS + 1}, "count of channels"),
         ({"observation_bytes": 0}, "observation_bytes"),
         ({"observation_bytes": 100}, "observation_bytes"),
         ({"observation_bytes": 16384 + 64}, "observation_bytes"),
-        ({"ring_capacity": 1}, "ring_capacity"),
-        ({"ring_capacity": MAX_RING + 1}, "ring_capacity"),
+        ({"ring_capacity": 1}, "count of channels"),
+        ({"ring_capacity": MAX_RING + 1}, "count of channels"),
         ({"session": 0}, "session is 0"),
         ({"period_ns": 0}, "a time is out of range"),
         ({"period_ns": 49_999}, "a time is out of range"),
@@ -46,13 +46,13 @@ def test_the_small_configuration_is_valid():
         ({"state_timeout_ns": 0}, "a time is out of range"),
         ({"state_timeout_ns": HOUR + 1}, "a time is out of range"),
         ({"heartbeat_timeout_ns": HOUR + 1}, "a time is out of range"),
-        ({"hold_ns": HOUR + 1}, "a time is out of range"),
-        ({"safe_ns": HOUR + 1}, "a time is out of range"),
+        ({"hold_ns": HOUR + 1}, "fallback ladder"),
+        ({"safe_ns": HOUR + 1}, "fallback ladder"),
         ({"policy_divider": 2}, "policy_divider"),
-        ({"action_delay": 1}, "action_delay"),
-        ({"bucket_limit": 0}, "bucket_limit"),
-        ({"bucket_limit": 11}, "bucket_limit"),
-        ({"bucket_window": MAX_WINDOW + 1}, "bucket_window"),
+        ({"action_delay": 2}, "action_delay"),
+        ({"bucket_limit": 0}, "limit <= window"),
+        ({"bucket_limit": 11}, "limit <= window"),
+        ({"bucket_window": MAX_WINDOW + 1}, "limit <= window"),
         ({"arm_ticks": 0}, "arm_ticks"),
         ({"on_reject": Source.POLICY}, "on_reject"),
         ({"on_reject": Source.LADDER}, "on_reject"),
@@ -99,13 +99,13 @@ def test_the_ends_of_each_range_are_valid(fields):
         (0, 3, False),
     ],
 )
-def test_a_state_channel_lies_aligned_within_the_record(offset, dtype, valid):
+def test_a_term_lies_aligned_within_the_record(offset, dtype, valid):
     config = small_config()
-    config.states[2] = structs.StateChannel(offset, dtype)
+    config.terms[2] = structs.Term(2, 1, dtype, offset, 1, 4, 0, 0)
     if valid:
         core.check_config(config)
     else:
-        with pytest.raises(GuardianError, match="state channel"):
+        with pytest.raises(GuardianError, match="observation term"):
             core.check_config(config)
 
 
@@ -117,6 +117,6 @@ def test_limits_that_contradict_themselves_are_refused():
 
 
 def test_every_fault_has_words_and_no_other_number_has():
-    names = [core.config_fault_name(fault) for fault in range(13)]
-    assert len(set(names)) == 13
-    assert core.config_fault_name(13) == "unknown"
+    names = [core.config_fault_name(fault) for fault in range(18)]
+    assert len(set(names)) == 18
+    assert core.config_fault_name(18) == "unknown"

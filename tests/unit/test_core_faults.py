@@ -9,7 +9,7 @@ import pytest
 
 from edgerl.runtime import structs, wire
 from edgerl.runtime.enums import Event, Mode, Request, Source, StateFlag
-from tests.core_world import BUDGET, EPOCH, MS, PERIOD, Answer, World, enter, silent, small_config
+from tests.core_world import BUDGET, EPOCH, MS, PERIOD, Answer, World, command, enter, silent, small_config
 
 LOCKSTEP = StateFlag.LOCKSTEP
 NOTHING = StateFlag(0)
@@ -228,9 +228,9 @@ def test_violations_are_counted_by_channel_and_cause():
 
 
 def test_verdicts_of_many_channels_have_their_own_bits():
-    config = small_config(command_count=130)
+    config = small_config(command_count=130, action_count=130)
     for i in range(130):
-        config.commands[i] = structs.CommandChannel(-1.0, 1.0, math.inf, math.inf, 0.0, i % 2)
+        config.commands[i] = command(-1.0, 1.0, math.inf, math.inf, 0.0, i % 2, action=i)
     world = World(config)
     world.policy = lambda header, record: Answer([0.0] * 130)
     world.arm()

@@ -14,8 +14,14 @@ from tests.core_build import SOURCES
 HEADER = re.sub(r"/\*.*?\*/", "", (SOURCES / "edgerl_core.h").read_text(), flags=re.S)
 SHARED = [
     structs.StateChannel,
+    structs.Element,
+    structs.Term,
     structs.CommandChannel,
+    structs.OperatorChannel,
+    structs.Rung,
+    structs.Ladder,
     structs.Config,
+    structs.Operator,
     structs.Requests,
     structs.Status,
     structs.StatusBlock,
@@ -66,6 +72,11 @@ def test_an_unknown_field_has_no_offset():
         (enums.Clock, "ERL_CLOCK_"),
         (enums.Phase, "ERL_PHASE_"),
         (enums.Request, "ERL_REQUEST_"),
+        (enums.LadderClass, "ERL_LADDER_"),
+        (enums.Role, "ERL_ROLE_"),
+        (enums.InnerLaw, "ERL_INNER_"),
+        (enums.Attitude, "ERL_ATTITUDE_"),
+        (enums.ElementSource, "ERL_ELEMENT_"),
         (enums.Dtype, "ERL_"),
         (enums.OnViolation, "ERL_"),
         (enums.Drop, "ERL_DROP_"),
@@ -92,7 +103,12 @@ def test_every_number_of_the_header_is_mirrored():
 
 
 def test_the_counts_close_their_enums():
-    for mirror, name in [(enums.Mode, "MODE"), (enums.Event, "EVENT"), (enums.Request, "REQUEST")]:
+    for mirror, name in [
+        (enums.Mode, "MODE"),
+        (enums.Event, "EVENT"),
+        (enums.Request, "REQUEST"),
+        (enums.LadderClass, "LADDER"),
+    ]:
         assert f"ERL_{name}_COUNT = {len(mirror)}" in HEADER
     assert f"ERL_DROP_CAUSES = {len(enums.Drop)}" in HEADER
     assert f"ERL_SOURCE_NAMES = {len(enums.Source)}" in HEADER

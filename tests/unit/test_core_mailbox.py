@@ -13,7 +13,7 @@ import pytest
 
 from edgerl.runtime import core, structs
 from edgerl.runtime.enums import MAX_COMMANDS, Mode, Request, Result
-from tests.core_world import EPOCH, MS, Answer, World, enter, small_config
+from tests.core_world import MS, Answer, World, enter, small_config
 
 
 class Waiter:
@@ -35,7 +35,7 @@ class Waiter:
 def posted(sequence: int = 2) -> structs.ObservationMailbox:
     """Return a mailbox that a guardian has posted to once."""
     mailbox = structs.ObservationMailbox(sequence=sequence)
-    header = structs.ObservationHeader(EPOCH, 41, 5, 6, 1, 64)
+    header = structs.ObservationHeader(41, 5, 6, 1, 64)
     ctypes.memmove(mailbox.header, ctypes.byref(header), ctypes.sizeof(header))
     ctypes.memmove(mailbox.record, bytes(range(64)), 64)
     return mailbox
@@ -45,7 +45,7 @@ def test_an_observation_is_read_once():
     mailbox = posted()
     waiter = Waiter(ctypes.addressof(mailbox))
     assert waiter.wait() == Result.OK
-    assert (waiter.header.epoch, waiter.header.sequence, waiter.header.episode) == (EPOCH, 41, 1)
+    assert (waiter.header.sequence, waiter.header.episode) == (41, 1)
     assert waiter.record.raw == bytes(range(64))
     assert waiter.wait() == Result.TIMEOUT
 
@@ -81,7 +81,7 @@ def test_waiting_lets_other_threads_run_and_wakes_at_the_post():
     world.arm()
     thread.join(timeout=5)
     assert found == [Result.OK]
-    assert waiter.header.epoch == EPOCH
+    assert waiter.header.sequence == 41
 
 
 def test_a_read_only_mapping_is_enough_to_wait():
@@ -100,27 +100,28 @@ def test_a_read_only_mapping_is_enough_to_wait():
 def test_an_action_of_too_many_values_is_not_posted():
     mailbox = structs.ActionMailbox()
     values = np.zeros(MAX_COMMANDS + 1, np.float32)
-    header = structs.ObservationHeader()
-    assert core.post_action(ctypes.addressof(mailbox), header, 0, values.ctypes.data, MAX_COMMANDS + 1) == Result.BAD
+    for good, bad in ((values[1:], values), (values[:1], None)):
+        assert core.post_action(ctypes.addressof(mailbox), 1, 1, values, raw=bad) == Result.BAD
+        assert core.post_action(ctypes.addressof(mailbox), 1, 1, good, raw=values) == Result.BAD
     assert mailbox.sequence == 0
-    assert core.post_action(ctypes.addressof(mailbox), header, 0, values.ctypes.data, MAX_COMMANDS) == Result.OK
+    assert core.post_action(ctypes.addressof(mailbox), 1, 1, values[1:], raw=values[1:]) == Result.OK
     assert mailbox.sequence == 2
 
 
 def test_an_action_is_whole_in_the_mailbox():
     mailbox = structs.ActionMailbox()
-    header = structs.ObservationHeader(epoch=3, sequence=9)
     values = np.array([1.0, 2.0], np.float32)
-    core.post_action(ctypes.addressof(mailbox), header, 55, values.ctypes.data, 2)
+    core.post_action(ctypes.addressof(mailbox), 3, 9, values, raw=np.array([5.0], np.float32), infer_ns=55)
     action = structs.Action.from_buffer_copy(bytes(mailbox.words))
     assert (action.epoch, action.sequence, action.infer_ns, action.count) == (3, 9, 55, 2)
     assert list(action.values)[:3] == [1.0, 2.0, 0.0]
+    assert (action.raw_count, list(action.raw)[:2]) == (1, [5.0, 0.0])
 
 
 def test_a_writer_that_died_half_way_does_not_lock_its_successor_out():
     mailbox = structs.ActionMailbox(sequence=5)
     values = np.zeros(1, np.float32)
-    core.post_action(ctypes.addressof(mailbox), structs.ObservationHeader(), 0, values.ctypes.data, 1)
+    core.post_action(ctypes.addressof(mailbox), 1, 1, values)
     assert mailbox.sequence == 6
 
 
@@ -155,8 +156,8 @@ def test_a_ring_refuses_a_buffer_that_is_too_small_and_a_header_of_nothing():
 
 
 def test_the_rings_size_follows_the_channels():
-    config = small_config(state_count=1, command_count=1, ring_capacity=3)
-    record = ctypes.sizeof(structs.TickHeader) + 4 * 3
+    config = small_config(state_count=7, command_count=2, action_count=1, operator_count=3, ring_capacity=3)
+    record = ctypes.sizeof(structs.TickHeader) + 4 * (7 + 2 + 2 * 1 + 3)
     assert core.ring_bytes(config) == ctypes.sizeof(structs.Ring) + 3 * ((record + 7) // 8 * 8)
 
 
@@ -174,10 +175,10 @@ def test_segments_carry_their_magic_and_version():
             bytes(segment)[:4]
             == {"status": b"ERLS", "requests": b"ERLQ", "observation": b"ERLO", "action": b"ERLA"}[name]
         )
-        assert segment.version == 1
+        assert segment.version == 2
     ring = structs.Ring.from_buffer(world.ring)
     assert bytes(ring)[:4] == b"ERLR"
-    assert (ring.version, ring.capacity, ring.state_count, ring.command_count) == (1, 64, 3, 2)
+    assert (ring.version, ring.capacity, ring.state_count, ring.command_count, ring.action_count) == (2, 64, 3, 2, 2)
 
 
 def test_requests_are_counted_so_that_none_is_lost():
@@ -185,6 +186,6 @@ def test_requests_are_counted_so_that_none_is_lost():
     for _ in range(3):
         core.request(ctypes.addressof(requests), Request.RESET)
     core.heartbeat(ctypes.addressof(requests))
-    core.set_epoch(ctypes.addressof(requests), 2**63)
-    assert list(requests.counters) == [0, 0, 0, 3, 0, 0]
-    assert (requests.heartbeat, requests.epoch) == (1, 2**63)
+    core.set_policies(ctypes.addressof(requests), 2**63, 5)
+    assert list(requests.counters) == [0, 0, 0, 3, 0, 0, 0]
+    assert (requests.heartbeat, requests.acting, requests.candidate) == (1, 2**63, 5)

@@ -12,30 +12,44 @@ from edgerl.runtime.enums import Event, Mode, Result, Source
 # The whole table once more, by hand: SOURCE>NEXT for each event in the order of severity.
 TABLE = {
     Mode.SAFE: """
-        nominal safe>safe, arm policy>active, action-late safe>safe, state-lost safe>safe, reject safe>safe,
-        disarm safe>safe, done safe>safe, bucket-fault safe>safe, state-fault safe>safe, policy-fault safe>safe,
-        supervisor-fault safe>stopped, ladder-end lapse>stopped, reset safe>safe, estop safe>stopped,
-        quit safe>stopped""",
+        nominal safe>safe, operator-lost safe>safe, overrun safe>safe, switch safe>safe, prepare ramp>prepare,
+        arm policy>active, action-late safe>safe, state-lost safe>safe, reject safe>safe, disarm safe>safe,
+        done safe>safe, bucket-fault safe>safe, jitter-fault safe>safe, lapsed safe>safe, state-frozen
+        safe>safe, state-limit safe>safe, state-fault safe>safe, inference-timeout safe>safe, policy-fault
+        safe>safe, dead-man safe>safe, supervisor-fault safe>stopped, ladder-end lapse>stopped, reset
+        safe>safe, estop safe>stopped, quit safe>stopped""",
     Mode.PREPARE: """
-        nominal safe>safe, arm safe>safe, action-late safe>safe, state-lost safe>safe, reject safe>safe,
-        disarm safe>safe, done safe>safe, bucket-fault safe>safe, state-fault safe>safe, policy-fault safe>safe,
-        supervisor-fault safe>stopped, ladder-end lapse>stopped, reset safe>safe, estop safe>stopped,
-        quit safe>stopped""",
+        nominal ramp>prepare, operator-lost ramp>prepare, overrun ramp>prepare, switch ramp>prepare, prepare
+        ramp>prepare, arm policy>active, action-late ramp>prepare, state-lost hold>prepare, reject
+        ramp>prepare, disarm safe>safe, done safe>safe, bucket-fault ladder>fallback, jitter-fault
+        ladder>fallback, lapsed ladder>fallback, state-frozen ladder>fallback, state-limit ladder>fallback,
+        state-fault ladder>fallback, inference-timeout ramp>prepare, policy-fault ramp>prepare, dead-man
+        ladder>fallback, supervisor-fault ladder>fallback, ladder-end lapse>stopped, reset safe>safe, estop
+        safe>stopped, quit safe>stopped""",
     Mode.ACTIVE: """
-        nominal policy>active, arm policy>active, action-late hold>active, state-lost hold>active,
-        reject on-reject>active, disarm safe>safe, done safe>safe, bucket-fault ladder>fallback,
-        state-fault ladder>fallback, policy-fault ladder>fallback, supervisor-fault ladder>fallback,
-        ladder-end lapse>stopped, reset safe>safe, estop safe>stopped, quit safe>stopped""",
+        nominal policy>active, operator-lost policy>active, overrun policy>active, switch policy>active,
+        prepare policy>active, arm policy>active, action-late hold>active, state-lost hold>active, reject
+        on-reject>active, disarm safe>safe, done safe>safe, bucket-fault ladder>fallback, jitter-fault
+        ladder>fallback, lapsed ladder>fallback, state-frozen ladder>fallback, state-limit ladder>fallback,
+        state-fault ladder>fallback, inference-timeout ladder>fallback, policy-fault ladder>fallback, dead-man
+        ladder>fallback, supervisor-fault ladder>fallback, ladder-end lapse>stopped, reset safe>safe, estop
+        safe>stopped, quit safe>stopped""",
     Mode.FALLBACK: """
-        nominal ladder>fallback, arm ladder>fallback, action-late ladder>fallback, state-lost ladder>fallback,
-        reject ladder>fallback, disarm ladder>fallback, done ladder>fallback, bucket-fault ladder>fallback,
-        state-fault ladder>fallback, policy-fault ladder>fallback, supervisor-fault ladder>fallback,
-        ladder-end lapse>stopped, reset safe>safe, estop safe>stopped, quit safe>stopped""",
+        nominal ladder>fallback, operator-lost ladder>fallback, overrun ladder>fallback, switch
+        ladder>fallback, prepare ladder>fallback, arm ladder>fallback, action-late ladder>fallback, state-lost
+        ladder>fallback, reject ladder>fallback, disarm ladder>fallback, done ladder>fallback, bucket-fault
+        ladder>fallback, jitter-fault ladder>fallback, lapsed ladder>fallback, state-frozen ladder>fallback,
+        state-limit ladder>fallback, state-fault ladder>fallback, inference-timeout ladder>fallback,
+        policy-fault ladder>fallback, dead-man ladder>fallback, supervisor-fault ladder>fallback, ladder-end
+        lapse>stopped, reset safe>safe, estop safe>stopped, quit safe>stopped""",
     Mode.STOPPED: """
-        nominal lapse>stopped, arm lapse>stopped, action-late lapse>stopped, state-lost lapse>stopped,
-        reject lapse>stopped, disarm lapse>stopped, done lapse>stopped, bucket-fault lapse>stopped,
-        state-fault lapse>stopped, policy-fault lapse>stopped, supervisor-fault lapse>stopped,
-        ladder-end lapse>stopped, reset safe>safe, estop lapse>stopped, quit lapse>stopped""",
+        nominal lapse>stopped, operator-lost lapse>stopped, overrun lapse>stopped, switch lapse>stopped,
+        prepare lapse>stopped, arm lapse>stopped, action-late lapse>stopped, state-lost lapse>stopped, reject
+        lapse>stopped, disarm lapse>stopped, done lapse>stopped, bucket-fault lapse>stopped, jitter-fault
+        lapse>stopped, lapsed lapse>stopped, state-frozen lapse>stopped, state-limit lapse>stopped,
+        state-fault lapse>stopped, inference-timeout lapse>stopped, policy-fault lapse>stopped, dead-man
+        lapse>stopped, supervisor-fault lapse>stopped, ladder-end lapse>stopped, reset safe>safe, estop
+        lapse>stopped, quit lapse>stopped""",
 }
 
 
@@ -52,9 +66,9 @@ def test_every_cell_of_the_table_is_as_written_here():
     assert all(event == name for _, event, name, _, _ in cells())
 
 
-def test_active_has_one_door():
+def test_active_is_entered_by_arm_only():
     doors = [(row.mode, row.event) for row in core.modes_table() if row.next_mode == "active" and row.mode != "active"]
-    assert doors == [("safe", "arm")]
+    assert doors == [("safe", "arm"), ("prepare", "arm")]
 
 
 def test_estop_and_quit_stop_from_every_mode():
@@ -75,7 +89,7 @@ def test_the_policy_commands_in_no_mode_but_active_and_the_step_into_it():
     for row in core.modes_table():
         if row.source == "policy":
             assert row.next_mode == "active"
-            assert row.event in ("nominal", "arm")
+            assert row.event in ("nominal", "operator-lost", "overrun", "switch", "prepare", "arm")
 
 
 @pytest.mark.parametrize(("mode", "event"), [(len(Mode), 0), (0, len(Event)), (2**32 - 1, 0), (0, 2**32 - 1)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-from edgerl.runtime import core, structs, wire
+from edgerl.runtime import core, wire
 from edgerl.runtime.enums import Clock, Event, Mode, Phase, Request, Result, Source, StateFlag
 from tests.core_world import EPOCH, MS, World, enter, small_config
 
@@ -110,7 +110,7 @@ def test_status_says_what_happened():
         Event.STATE_LOST,
     )
     assert (status.ticks, status.states_taken, status.states_lost, status.commands_sent) == (5, 4, 1, 5)
-    assert (status.actions_taken, status.actions_late, status.epoch) == (3, 0, EPOCH)
+    assert (status.actions_taken, status.actions_late, status.acting) == (3, 0, core.policy_word(EPOCH, 0))
     assert (status.state_sequence, status.time_ns, status.clock) == (world.sequence, world.now, Clock.GRID)
     assert status.bucket_level == 1
 
@@ -118,7 +118,7 @@ def test_status_says_what_happened():
 def test_a_configuration_that_makes_no_sense_starts_no_loop():
     world = World()
     config = small_config(session=0)
-    segments = structs.Segments(*world.at.values())
+    segments = world.segments()
     fault = core.library().erl_loop_start(
         world.loop_at, ctypes.addressof(config), ctypes.addressof(segments), ctypes.addressof(world.port)
     )

@@ -247,15 +247,16 @@ def test_what_the_envelope_says_stands_in_the_guardians_configuration() -> None:
     config = core.new_config()
     config.session, config.state_count, config.observation_bytes, config.ring_capacity = 1, 3, 64, 16
     config.arm_ticks = 10
-    for index in range(3):
-        config.states[index].offset = 4 * index
     envelope = small()
     apply_envelope(config, envelope, 20_000_000)
     core.check_config(config)
     assert (config.period_ns, config.budget_ns, config.valid_for_ns) == (20_000_000, 10_000_000, 50_000_000)
-    assert (config.state_timeout_ns, config.hold_ns, config.safe_ns) == (100_000_000, 100_000_000, 1_000_000_000)
+    assert config.state_timeout_ns == 100_000_000
+    for ladder in config.ladders:
+        rungs = [(rung.source, rung.duration_ns) for rung in ladder.rungs[: ladder.count]]
+        assert rungs == [(Source.HOLD, 100_000_000), (Source.SAFE, 1_000_000_000)]
     assert (config.bucket_limit, config.bucket_window, config.allow_lockstep) == (3, 20, 0)
-    assert (config.on_reject, config.command_count) == (Source.HOLD, 2)
+    assert (config.on_reject, config.command_count, config.action_count) == (Source.HOLD, 2, 2)
     knee = config.commands[1]
     assert (knee.low, knee.high, knee.max_rate, knee.max_acceleration) == (-1.0, 0.5, 10.0, 200.0)
     assert (knee.safe, knee.on_violation) == (pytest.approx(0.1), OnViolation.SATURATE)

@@ -34,15 +34,15 @@ HEADER = Header(
     guardian={"period_ns": 20_000_000},
     same_clock=True,
     layout=LAYOUT,
-    record_bytes=record_bytes(3, 1),
-    fields=record_dtype(3, 1).names or (),
+    record_bytes=record_bytes(3, 1, 1, 0),
+    fields=record_dtype(3, 1, 1, 0).names or (),
 )
 
 
 def record(tick: int) -> bytes:
     head = TickHeader(tick=tick, write_ns=1000 + tick, mode=2)
     floats = np.array([tick, 0.5, np.nan, -1.0, 1.0], np.float32)
-    return (bytes(head) + floats.tobytes()).ljust(record_bytes(3, 1), b"\0")
+    return (bytes(head) + floats.tobytes()).ljust(record_bytes(3, 1, 1, 0), b"\0")
 
 
 def write(path: Path, ticks: range | list[int] = range(5)) -> bytes:
@@ -74,7 +74,7 @@ def test_a_recording_reads_back_what_was_written(tmp_path: Path) -> None:
 
 
 def test_every_field_of_the_guardians_record_lies_where_the_guardian_puts_it() -> None:
-    form = record_dtype(3, 1)
+    form = record_dtype(3, 1, 1, 0)
     assert form.fields is not None
     for name, _ in TickHeader._fields_:
         if name != "reserved":
@@ -85,7 +85,7 @@ def test_every_field_of_the_guardians_record_lies_where_the_guardian_puts_it() -
 
 def test_a_recording_cut_anywhere_is_read_up_to_its_last_whole_record(tmp_path: Path) -> None:
     data = write(tmp_path / "whole")
-    row = record_dtype(3, 1).itemsize
+    row = record_dtype(3, 1, 1, 0).itemsize
     start = len(data) - 20 - 5 * row
     cut = tmp_path / "cut"
     for size in (*range(start, start + row + 9), *range(start + row + 9, len(data), 53), len(data) - 1):

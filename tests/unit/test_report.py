@@ -386,7 +386,7 @@ def test_a_report_is_put_together_from_a_bundle_and_a_result(tmp_path):
     file = tmp_path / "run.rec"
     with RecordingWriter(file, simulated.header()) as writer:
         for row in rows:
-            writer.append(row.tobytes()[: record_bytes(simulated.STATES, channels)])
+            writer.append(row.tobytes()[: record_bytes(simulated.STATES, channels, channels, 0)])
     certificate = canonical.dumps({"parity": simulated.parity()}).encode()
     spec = SimpleNamespace(
         provenance=Provenance("stable-baselines3", "2.9.2", "PPO", {"model.zip": "c4" * 32}, {}, None, ()),

@@ -24,13 +24,13 @@ LAYOUT = Layout((Channel("s", "1"),), (Channel("hip", "1"), Channel("knee", "1")
 
 
 def recording(rows: list[dict[str, object]], *, same_clock: bool = True) -> Recording:
-    records = np.zeros(len(rows), record_dtype(1, 2))
+    records = np.zeros(len(rows), record_dtype(1, 2, 2, 0))
     records["tick"] = np.arange(len(rows))
     for index, row in enumerate(rows):
         for name, value in row.items():
             records[name][index] = value
     header = Header(
-        SCHEMA, "", "", "gym:X", "", 0, this_machine(), {}, same_clock, LAYOUT, record_bytes(1, 2), ()
+        SCHEMA, "", "", "gym:X", "", 0, this_machine(), {}, same_clock, LAYOUT, record_bytes(1, 2, 2, 0), ()
     )  # fmt: skip
     return Recording(header, records, complete=True)
 

@@ -24,13 +24,9 @@ def _cells() -> dict[tuple[str, str], tuple[str, str]]:
     return cells
 
 
-def test_the_page_holds_every_cell_of_the_table_that_can_be_reached():
-    table = {(row.mode, row.event): (row.source, row.next_mode) for row in modes_table() if row.mode != "prepare"}
+def test_the_page_holds_every_cell_of_the_table():
+    table = {(row.mode, row.event): (row.source, row.next_mode) for row in modes_table()}
     assert _cells() == table
-
-
-def test_no_event_leads_to_the_reserved_mode():
-    assert not [row for row in modes_table() if row.next_mode == "prepare" and row.mode != "prepare"]
 
 
 def test_every_test_that_the_page_names_exists():

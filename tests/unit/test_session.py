@@ -7,8 +7,10 @@ from contextlib import contextmanager
 import pytest
 
 from edgerl.errors import LoopError, PortError
-from edgerl.runtime import wire
-from edgerl.runtime.layout import Channel, Layout, Placement, layout_of, placements_of
+from edgerl.runtime import core, wire
+from edgerl.runtime.enums import Dtype
+from edgerl.runtime.layout import Channel, Layout, layout_of
+from edgerl.runtime.observation_config import apply_terms
 from edgerl.runtime.robots import GymRobot, UdpRobot, parse_robot
 from edgerl.runtime.session import Terms, open_session
 from edgerl.runtime.wire import Header, Hello, Refusal, WelcomeFlag
@@ -166,12 +168,12 @@ def test_the_layout_is_the_elements_of_the_inputs_in_order() -> None:
         Channel("observation.b[1]", "1"),
     )
     assert layout.command == (Channel("hip", "N m"), Channel("knee", "N m"))
-    assert placements_of(spec) == (
-        Placement(0, "float32"),
-        Placement(4, "float32"),
-        Placement(64, "int32"),
-        Placement(68, "int32"),
-    )
+    config = core.new_config()
+    apply_terms(config, spec)
+    terms = [(term.first, term.count, term.offset, Dtype(term.dtype)) for term in config.terms[: config.term_count]]
+    assert terms == [(0, 2, 0, Dtype.FLOAT32), (2, 2, 64, Dtype.INT32)]
+    assert [element.index for element in config.elements[: config.element_count]] == [0, 1, 2, 3]
+    assert (config.state_count, config.observation_bytes) == (4, 128)
 
 
 def test_what_this_version_cannot_carry_is_refused() -> None:

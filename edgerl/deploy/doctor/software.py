@@ -34,7 +34,7 @@ def storage(subject: Subject) -> Outcome:
     if subject.bundle is not None:
         spec = subject.bundle.manifest.spec
         states, commands = sum(one.size for one in spec.inputs), spec.action.size
-    a_second = (record_bytes(states, commands) + 4) * 1e9 / subject.period_ns
+    a_second = (record_bytes(states, commands, commands, 0) + 4) * 1e9 / subject.period_ns
     seconds = free / a_second
     room = f"{seconds / 3600:.3g} h" if seconds >= ENOUGH_S else duration(round(seconds * 1e9))
     found = f"{free / 1e9:.3g} GB free in {subject.recordings.absolute()}: {room} of recording"
