@@ -40,7 +40,7 @@ PROVEN_BY = {
 UNNEEDED = {
     ("mailbox.c", "erl_action_ready"),
     ("mailbox.c", "erl_action_ready_epoch"),
-    ("status.c", "erl_request_epoch"),
+    ("status.c", "erl_request_policies"),
     ("status.c", "erl_request_heartbeat"),
     ("requests.c", "heartbeat_missing"),
     ("requests.c", "watch_supervisor"),
