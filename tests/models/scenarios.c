@@ -321,7 +321,7 @@ static void status_reader(void) {
 #define CAPACITY 2u
 #define RECORDS 5u
 
-static const erl_config ring_config = {.command_count = 2, .ring_capacity = CAPACITY};
+static const erl_config ring_config = {.state_count = 2, .command_count = 2, .ring_capacity = CAPACITY};
 static _Alignas(64) char ring_memory[sizeof(erl_ring) + CAPACITY * 64];
 #define RING ((erl_ring *)ring_memory)
 
@@ -360,13 +360,15 @@ static void ring_reader(void) {
 
 /* Supervisor to guardian. */
 
+#define PREVIOUS ((uint64_t)(EPOCH - 1u) << 8)
+
 static erl_requests requests;
 
 static void requests_reset(void) {
     memset(&requests, 0, sizeof requests);
     memset(&loop, 0, sizeof loop);
     weak_name(&requests, sizeof requests, "requests");
-    requests.epoch = EPOCH - 1u;
+    requests.acting = PREVIOUS;
     may_be_late = false;
     late[0] = false;
     weak_private(&loop, sizeof loop);
@@ -392,10 +394,43 @@ static void requests_reader(void) {
             armed = true;
             reach(1);
         }
-        weak_expect(!armed || loop.status.epoch != EPOCH - 1u, "armed before the epoch is known");
+        weak_expect(!armed || loop.status.acting != PREVIOUS, "armed before the policy is known");
         if ((events & 1u << ERL_EVENT_POLICY_FAULT) != 0) {
             weak_expect(loop.status.acting == 0, "the dead policy's epoch still counts");
             reach(2);
+        }
+    }
+}
+
+/* Operator's values: the supervisor's too. */
+
+static void operator_reset(void) {
+    memset(&requests, 0, sizeof requests);
+    weak_name(&requests, sizeof requests, "requests");
+}
+
+static void operator_writer(void) {
+    for (uint32_t i = 1; i <= POSTS; i++) {
+        const erl_operator values = {.stamp_ns = i, .dead_man = i, .count = i, .values = {(float)i, (float)i}};
+        erl_operator_post(&requests, &values);
+    }
+}
+
+static void operator_reader(void) {
+    uint32_t at = 0;
+    for (uint32_t try = 0; try < 2; try++) {
+        erl_operator copy;
+        const uint32_t before = at;
+        const uint32_t answer = erl_read_once(&requests.operator_sequence, &at, &copy, requests.operator_words,
+                                              ERL_WORDS(erl_operator));
+        if (answer == ERL_OK) {
+            weak_expect(at > before && copy.stamp_ns == at / 2, "the operator's values are stale");
+            weak_expect(copy.dead_man == copy.stamp_ns && copy.count == copy.stamp_ns &&
+                            copy.values[0] == (float)copy.stamp_ns && copy.values[1] == (float)copy.stamp_ns,
+                        "the operator's values are mixed");
+            reach((uint32_t)copy.stamp_ns);
+        } else {
+            reach(16 + answer);
         }
     }
 }
@@ -423,6 +458,8 @@ static const struct {
     {{"ring", ring_reset, {ring_writer, ring_reader}, nobody_sleeps},
      ANSWER(ERL_EMPTY) | ANSWER(ERL_LOST) | OUTCOME(0) | OUTCOME(1) | OUTCOME(2) | OUTCOME(3) | OUTCOME(4)},
     {{"requests", requests_reset, {requests_writer, requests_reader}, nobody_sleeps}, OUTCOME(1) | OUTCOME(2)},
+    {{"operator", operator_reset, {operator_writer, operator_reader}, nobody_sleeps},
+     READS | OUTCOME(1) | OUTCOME(2) | OUTCOME(3)},
 };
 
 static bool wanted(const char *name, int count, char **arguments) {
