@@ -59,24 +59,8 @@ static bool take(erl_loop *loop) {
     return false;
 }
 
-static void account(erl_loop *loop, uint8_t all) {
-    for (uint32_t i = 0; i < loop->config.command_count; i++) {
-        const uint8_t verdict = loop->verdicts[i];
-        const uint64_t bit = UINT64_C(1) << (i % 64u);
-        loop->tick.rejected[i / 64u] |= (verdict & ERL_VERDICT_REJECTED) != 0 ? bit : 0u;
-        loop->tick.saturated[i / 64u] |= (verdict & ERL_VERDICT_SATURATED) != 0 ? bit : 0u;
-        for (uint32_t cause = 0; verdict != 0 && cause < ERL_CAUSE_COUNT; cause++) {
-            atomic_fetch_add_explicit(&loop->segments.status->violations[i][cause], (verdict >> cause) & 1u,
-                                      memory_order_relaxed);
-        }
-    }
-    loop->tick.causes = all & ((1u << ERL_CAUSE_COUNT) - 1u);
-    loop->status.rejected += (all & ERL_VERDICT_REJECTED) != 0;
-    loop->status.saturated += (all & ERL_VERDICT_SATURATED) != 0;
-}
-
-/* NOMINAL: loop->candidate may be written. */
-static uint32_t ask(erl_loop *loop, bool reset) {
+/* 0: loop->judged may be written. */
+static uint32_t ask(erl_loop *loop, bool reset, bool first) {
     post(loop, reset);
     if (!take(loop)) {
         loop->status.actions_late++;
@@ -87,12 +71,11 @@ static uint32_t ask(erl_loop *loop, bool reset) {
     loop->tick.epoch = loop->action.epoch;
     loop->tick.action_sequence = loop->action.sequence;
     memcpy(loop->action_said, loop->action.values, sizeof loop->action_said);
-    if (loop->last_source != ERL_SOURCE_POLICY) {
-        erl_envelope_seed(&loop->envelope);
+    if (first) {
+        return erl_inner_try(loop, &loop->inner, loop->action_said);
     }
-    const uint8_t all = erl_envelope_check(&loop->envelope, false, loop->action_said, loop->candidate, loop->verdicts);
-    account(loop, all);
-    return (all & ERL_VERDICT_REJECTED) != 0 ? 1u << ERL_EVENT_REJECT : 0u;
+    erl_inner_take(loop, &loop->inner, loop->action_said);
+    return erl_inner_act(loop, &loop->inner, ERL_SOURCE_POLICY);
 }
 
 static uint32_t arm_blockers(const erl_loop *loop, uint32_t events) {
@@ -117,7 +100,7 @@ static void not_armed(erl_loop *loop, uint32_t blockers) {
 }
 
 static uint32_t try_to_arm(erl_loop *loop) {
-    const uint32_t met = ask(loop, true);
+    const uint32_t met = ask(loop, true, true);
     if (met != 0) {
         not_armed(loop, (met & (1u << ERL_EVENT_REJECT)) != 0 ? ERL_ARM_REJECTED : ERL_ARM_ACTION_LATE);
         return met;
@@ -142,7 +125,7 @@ uint32_t erl_loop_ask(erl_loop *loop, uint32_t events) {
             return try_to_arm(loop);
         }
     } else if (loop->mode == ERL_MODE_ACTIVE && events == 0) {
-        return ask(loop, (loop->tick.state_flags & ERL_STATE_EPISODE_START) != 0);
+        return ask(loop, (loop->tick.state_flags & ERL_STATE_EPISODE_START) != 0, false);
     }
     return events;
 }

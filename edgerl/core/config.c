@@ -80,22 +80,30 @@ static bool state_channels_valid(const erl_config *config) {
 }
 
 static bool within(const erl_command_channel *channel, float value) {
-    return channel->low <= value && value <= channel->high;
+    return channel->low <= value && value <= channel->high && isfinite(value);
 }
 
 static bool index_valid(int32_t index, uint32_t count) {
     return index >= -1 && (index < 0 || (uint32_t)index < count);
 }
 
+static bool gain_valid(float gain) {
+    return gain >= 0.0f && isfinite(gain);
+}
+
+static bool pd_valid(const erl_command_channel *channel) {
+    return channel->pd == 1 && channel->role == ERL_ROLE_TORQUE && channel->action >= 0 && channel->measured >= 0 &&
+           channel->measured_rate >= 0 && gain_valid(channel->kp) && gain_valid(channel->kd) &&
+           gain_valid(channel->prepare_kp) && gain_valid(channel->prepare_kd) && gain_valid(channel->damp_kd) &&
+           isfinite(channel->prepare);
+}
+
 static bool command_channel_valid(const erl_config *config, const erl_command_channel *channel) {
-    const bool pd = channel->pd == 1 && channel->role == ERL_ROLE_TORQUE && channel->action >= 0 &&
-                    channel->measured >= 0 && channel->measured_rate >= 0 && channel->kp >= 0.0f &&
-                    channel->kd >= 0.0f && isfinite(channel->kp) && isfinite(channel->kd);
     return erl_channel_valid(channel) && channel->role < ERL_ROLE_COUNT &&
            index_valid(channel->action, config->action_count) && index_valid(channel->measured, config->state_count) &&
            index_valid(channel->measured_rate, config->state_count) && within(channel, channel->damp) &&
-           (config->prepare_ns == 0 || within(channel, channel->prepare)) &&
-           (channel->action >= 0 || within(channel, channel->nominal)) && (channel->pd == 0 || pd);
+           (channel->action >= 0 || within(channel, channel->nominal)) &&
+           (channel->pd == 0 ? config->prepare_ns == 0 || within(channel, channel->prepare) : pd_valid(channel));
 }
 
 static bool command_channels_valid(const erl_config *config) {

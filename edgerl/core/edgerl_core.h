@@ -287,10 +287,14 @@ typedef struct erl_command_channel {
     int32_t measured_rate;  /* PD: state channel of the joint's velocity, -1: none */
     float nominal;          /* while the policy acts, where the channel has no action */
     float damp;             /* within [low, high] */
-    float prepare;          /* where the ramp of PREPARE ends; of gains, throughout PREPARE */
+    float prepare;          /* where the ramp of PREPARE ends (PD: a position); of gains, throughout PREPARE */
     uint32_t pd;            /* 1: the action is a position, and kp * (action - measured) - kd * rate is sent */
     float kp;
     float kd;
+    float prepare_kp; /* PD: throughout PREPARE */
+    float prepare_kd;
+    float damp_kd; /* PD: damp - damp_kd * rate is sent where the state can be relied on */
+    uint32_t reserved;
 } erl_command_channel;
 
 typedef struct erl_operator_channel {

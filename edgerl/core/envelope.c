@@ -32,7 +32,7 @@ void erl_envelope_start(erl_envelope *envelope, const erl_command_channel *chann
 }
 
 /* The command changes hands: its rate so far belongs to another source. The last written command stays. */
-void erl_envelope_seed(erl_envelope *envelope) {
+void erl_envelope_forget_rate(erl_envelope *envelope) {
     envelope->has_rate = false;
 }
 

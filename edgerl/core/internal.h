@@ -65,7 +65,7 @@ typedef struct erl_envelope {
 
 bool erl_channel_valid(const erl_command_channel *channel);
 void erl_envelope_start(erl_envelope *envelope, const erl_command_channel *channels, uint32_t count);
-void erl_envelope_seed(erl_envelope *envelope);
+void erl_envelope_forget_rate(erl_envelope *envelope);
 void erl_envelope_advance(erl_envelope *envelope, uint64_t elapsed_ns);
 uint8_t erl_envelope_check(const erl_envelope *envelope, bool never_reject, const float *wanted, float *out,
                            uint8_t *verdicts);
@@ -95,6 +95,31 @@ uint32_t erl_modes_resolve(uint32_t source, uint32_t on_reject, bool has_last, c
 /* assembler.c */
 bool erl_terms_valid(const erl_config *config);
 bool erl_assemble(const erl_config *config, const float *state, uint8_t *record);
+
+/* inner.c */
+typedef struct erl_setpoint {
+    float target; /* of a PD channel the joint's position, of any other one the command */
+    float kp;     /* of PD channels */
+    float kd;
+} erl_setpoint;
+
+/* What one policy has said last, and how far its commands have followed. */
+typedef struct erl_inner {
+    bool has_target;
+    uint64_t taken;    /* tick in which the target took effect */
+    uint64_t blend_ns; /* time since the policy took over */
+    float target[ERL_MAX_COMMANDS]; /* the action in effect */
+    float before[ERL_MAX_COMMANDS]; /* where the way to it began */
+    float stands[ERL_MAX_COMMANDS]; /* where it stood in the last command that passed */
+    erl_setpoint blend_from[ERL_MAX_COMMANDS];
+} erl_inner;
+
+void erl_inner_start(const erl_loop *loop, erl_inner *inner);
+void erl_inner_take(const erl_loop *loop, erl_inner *inner, const float *values);
+bool erl_inner_current(const erl_loop *loop, const erl_inner *inner);
+float erl_inner_command(const erl_loop *loop, uint32_t channel, const erl_setpoint *setpoint);
+uint32_t erl_inner_act(erl_loop *loop, erl_inner *inner, uint32_t source);          /* event bits */
+uint32_t erl_inner_try(erl_loop *loop, erl_inner *inner, const float *values); /* event bits */
 
 /* wire.c */
 #define ERL_KIND_STATE 4u
@@ -161,6 +186,7 @@ struct erl_loop {
     uint32_t mode;
     uint32_t last_source;
     uint64_t in_mode_ns;
+    uint64_t elapsed_ns;    /* of the tick's clock since the last tick */
     uint64_t next_ns;       /* the next grid point */
     uint64_t last_tick_ns;  /* the tick's clock at the last tick */
     uint64_t last_start_ns; /* CLOCK_MONOTONIC at the last tick */
@@ -179,7 +205,12 @@ struct erl_loop {
     erl_state incoming; /* being parsed */
     erl_action action;
     float action_said[ERL_MAX_COMMANDS];
-    float candidate[ERL_MAX_COMMANDS]; /* the action after the envelope */
+    erl_inner inner;   /* of the acting policy */
+    erl_inner standby; /* of the candidate */
+    erl_setpoint wanted[ERL_MAX_COMMANDS]; /* of this tick */
+    erl_setpoint held[ERL_MAX_COMMANDS];   /* of the command written last */
+    bool holds_pd;                         /* whether that one was PD's */
+    float judged[ERL_MAX_COMMANDS]; /* the policy's command after the envelope */
     float command[ERL_MAX_COMMANDS];
     uint8_t verdicts[ERL_MAX_COMMANDS];
     erl_tick_header tick; /* the record in progress */

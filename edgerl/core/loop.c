@@ -54,7 +54,7 @@ void erl_loop_enter(erl_loop *loop, uint32_t next, uint32_t event) {
         loop->status.arm_blockers |= ERL_ARM_NOT_SAFE_MODE;
         loop->status.arm_refused++;
     }
-    erl_envelope_seed(&loop->envelope);
+    erl_envelope_forget_rate(&loop->envelope);
     loop->mode = next;
     loop->in_mode_ns = 0;
 }

@@ -40,7 +40,7 @@ static void write_row(erl_envelope *envelope, uint32_t source, const float *cand
         for (uint32_t i = 0; i < envelope->count; i++) {
             safe[i] = envelope->channels[i].safe;
         }
-        erl_envelope_seed(envelope);
+        erl_envelope_forget_rate(envelope);
         (void)erl_envelope_check(envelope, true, safe, written, ignored);
     }
     erl_envelope_commit(envelope, written);
@@ -68,7 +68,7 @@ uint32_t erl_envelope_replay(const erl_command_channel *channels, uint32_t count
             erl_envelope_advance(&envelope, times_ns[row] > times_ns[row - 1] ? times_ns[row] - times_ns[row - 1] : 0);
         }
         if (last_source != ERL_SOURCE_POLICY) {
-            erl_envelope_seed(&envelope);
+            erl_envelope_forget_rate(&envelope);
         }
         const uint8_t all = erl_envelope_check(&envelope, false, commands + row * count, candidate,
                                                verdicts + row * count);

@@ -140,6 +140,7 @@ static void advance(erl_loop *loop, uint32_t clock_before) {
         elapsed_ns = loop->config.period_ns; /* times of two clocks have no difference */
     }
     erl_envelope_advance(&loop->envelope, elapsed_ns);
+    loop->elapsed_ns = elapsed_ns;
     loop->in_mode_ns += frozen ? real_ns : elapsed_ns;
     loop->last_tick_ns = tick->tick_ns;
     loop->last_start_ns = tick->start_ns;

@@ -44,21 +44,34 @@ static uint32_t choose_source(const erl_loop *loop, uint32_t named) {
                              &loop->config.ladders[loop->ladder], ladder_spent_ns(loop));
 }
 
-static void fill_command(erl_loop *loop, uint32_t source) {
-    const size_t bytes = loop->config.command_count * sizeof(float);
+/* PD goes on around the position that was wanted last, as long as the policy is in charge and a state came. */
+static void hold(erl_loop *loop, bool in_charge) {
+    float command[ERL_MAX_COMMANDS];
+    memcpy(loop->wanted, loop->held, sizeof loop->wanted);
+    for (uint32_t i = 0; i < loop->config.command_count; i++) {
+        const bool pd = in_charge && loop->holds_pd && loop->config.commands[i].pd != 0;
+        command[i] = pd ? erl_inner_command(loop, i, &loop->held[i]) : loop->envelope.last[i];
+    }
+    (void)erl_envelope_check(&loop->envelope, true, command, loop->command, loop->verdicts);
+    loop->holds_pd = in_charge && loop->holds_pd;
+}
+
+static void fill_command(erl_loop *loop, uint32_t source, uint32_t mode) {
+    if (loop->last_source != source) {
+        erl_envelope_forget_rate(&loop->envelope);
+    }
     if (source == ERL_SOURCE_POLICY) {
-        memcpy(loop->command, loop->candidate, bytes);
+        memcpy(loop->command, loop->judged, loop->config.command_count * sizeof(float));
+        loop->holds_pd = true;
     } else if (source == ERL_SOURCE_HOLD) {
-        memcpy(loop->command, loop->envelope.last, bytes);
+        hold(loop, mode == ERL_MODE_ACTIVE);
     } else {
         float safe[ERL_MAX_COMMANDS];
         for (uint32_t i = 0; i < loop->config.command_count; i++) {
             safe[i] = loop->config.commands[i].safe;
         }
-        if (loop->last_source != ERL_SOURCE_SAFE) {
-            erl_envelope_seed(&loop->envelope);
-        }
         (void)erl_envelope_check(&loop->envelope, true, safe, loop->command, loop->verdicts);
+        loop->holds_pd = false;
     }
 }
 
@@ -89,9 +102,10 @@ static bool send_command(erl_loop *loop, uint32_t source, uint32_t mode) {
 /* A command that the kernel did not take was not written: the envelope goes on from the one before. */
 static void write_command(erl_loop *loop, uint32_t source, uint32_t mode) {
     if (source != ERL_SOURCE_LAPSE) {
-        fill_command(loop, source);
+        fill_command(loop, source, mode);
         if (send_command(loop, source, mode)) {
             erl_envelope_commit(&loop->envelope, loop->command);
+            memcpy(loop->held, loop->wanted, sizeof loop->held);
         }
     }
     loop->last_source = source;

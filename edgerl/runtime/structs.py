@@ -87,6 +87,10 @@ class CommandChannel(ctypes.Structure):
         ("pd", _U32),
         ("kp", _F32),
         ("kd", _F32),
+        ("prepare_kp", _F32),
+        ("prepare_kd", _F32),
+        ("damp_kd", _F32),
+        ("reserved", _U32),
     ]
 
 
