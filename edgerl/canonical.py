@@ -5,6 +5,9 @@ Keys are sorted, no white space, floats are the shortest text that reads back to
 type or too deep a document is a :class:`~edgerl.errors.SpecError` that names the place. Nothing is coerced: an integer
 stands for a float only where it is written as one in JSON (``1`` for ``1.0``).
 
+A form grows by fields that are :func:`added`: one that holds its default is left out, so that what was written before
+the field existed reads back, keeps its bytes, and keeps its digest.
+
 It knows dataclasses, tuples, string-keyed mappings, optionals, literals, str, bool, int and float;
 nothing else is needed by the artifacts of edgerl.
 """
@@ -28,6 +31,15 @@ T = TypeVar("T")
 MAX_BYTES = 16 * 1024 * 1024
 """A spec with the statistics of a large observation stays under 1 MiB; 16 keeps hostile text out of the parser."""
 MAX_DEPTH = 32
+_ADDED = "edgerl.added"
+
+
+def added(default: T) -> T:
+    """Declare a dataclass field that came after the first form of its class.
+
+    ``clock: str = added("grid")``. The default must mean what every document without the field means, and can never be changed again.
+    """
+    return dataclasses.field(default=default, metadata={_ADDED: True})
 
 
 def dumps(value: object) -> str:
@@ -86,7 +98,11 @@ def to_plain(value: object) -> Any:  # noqa: ANN401
     if isinstance(value, float):
         return _plain_float(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {
+            field.name: to_plain(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+            if not _is_default(field, getattr(value, field.name))
+        }
     if isinstance(value, Mapping):
         return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
@@ -150,10 +166,22 @@ def _read_dataclass(cls: type, plain: object, where: str) -> object:
     unknown = sorted(set(plain) - set(kinds))
     if unknown:
         raise SpecError(f"{where}: unknown key {unknown[0]!r}. Known keys: {', '.join(sorted(kinds))}.")
-    missing = sorted(set(kinds) - set(plain))
+    missing = sorted(name for name in set(kinds) - set(plain) if not _is_added(cls, name))
     if missing:
         raise SpecError(f"{where}: key {missing[0]!r} is missing.")
-    return cls(**{name: _read(kind, plain[name], f"{where}: {name}") for name, kind in kinds.items()})
+    values = {name: _read(kind, plain[name], f"{where}: {name}") for name, kind in kinds.items() if name in plain}
+    for field in dataclasses.fields(cls):
+        if field.name in values and _is_default(field, values[field.name]):
+            raise SpecError(f"{where}: key {field.name!r} holds its default and must be left out.")
+    return cls(**values)
+
+
+def _is_added(cls: type, name: str) -> bool:
+    return any(field.name == name and _ADDED in field.metadata for field in dataclasses.fields(cls))
+
+
+def _is_default(field: dataclasses.Field[Any], value: object) -> bool:
+    return _ADDED in field.metadata and dumps(value) == dumps(field.default)  # equal values may differ: 0.0 and -0.0
 
 
 @cache

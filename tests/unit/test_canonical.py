@@ -117,3 +117,35 @@ def test_bytes_that_are_no_document_are_refused(text):
 def test_random_bytes_raise_nothing_but_a_spec_error(text):
     with pytest.raises(SpecError):
         canonical.loads(Outer, text, "it")
+
+
+@dataclass(frozen=True)
+class Old:
+    name: str
+
+
+@dataclass(frozen=True)
+class Grown:
+    name: str
+    clock: str = canonical.added("grid")
+    share: float = canonical.added(0.0)
+    inner: Inner | None = canonical.added(None)
+
+
+def test_a_field_that_was_added_leaves_what_was_written_before_as_it_is():
+    old = canonical.dumps(Old("n"))
+    assert canonical.loads(Grown, old, "it") == Grown("n", "grid", 0.0, None)
+    assert canonical.dumps(Grown("n")) == old
+    assert canonical.digest(Grown("n")) == canonical.digest(Old("n"))
+
+
+@pytest.mark.parametrize("value", [Grown("n", "robot"), Grown("n", share=-0.0), Grown("n", inner=Inner((), None, "b"))])
+def test_an_added_field_that_says_something_is_kept(value):
+    text = canonical.dumps(value)
+    assert text != canonical.dumps(Old("n"))
+    assert repr(canonical.loads(Grown, text, "it")) == repr(value)
+
+
+def test_an_added_field_has_no_second_way_to_say_its_default():
+    with pytest.raises(SpecError, match="it: key 'clock' holds its default and must be left out"):
+        canonical.loads(Grown, '{"clock":"grid","name":"n"}', "it")
