@@ -36,11 +36,15 @@ EdgerlError                    exit 1
 │   ├── GuardianError          the guardian did not start or died
 │   ├── PolicyProcessError     the policy process did not start or died
 │   └── DamagedRecording       a recording that is not as it was written
+├── ControlError               a run cannot be reached, or its control socket not be made
+│   ├── NoSuchRun              none is alive, none of this name, or several
+│   └── NoRight                this user may not use the socket
 ├── MissingExtra               an optional dependency that is not installed
 ├── PlatformError              not possible on this machine
 ├── OutputError                a file could not be written or is in the way
 └── GateFailed                 exit 3: everything ran, and the answer is no
     ├── ParityFailed           the export does not act as trained
+    ├── RequestRefused         a run does not do what it was asked
     ├── VerificationFailed     a bundle does not hold what it claims
     └── EnvelopeRejectsPolicy  the limits would stop the policy's own golden actions
 ```
@@ -277,6 +281,24 @@ class DamagedRecording(LoopError):
         super().__init__(f"{path}: {what}. Expected a recording as edgerl run writes it; copy it again from the robot.")
 
 
+class ControlError(EdgerlError):
+    """A run cannot be reached, or its control socket cannot be made."""
+
+
+class NoSuchRun(ControlError):
+    """No live run is meant."""
+
+
+class NoRight(ControlError):
+    """The socket of a run is not for this user."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path}: this user has no right to it, so nothing was sent. Ask as the user who started the run, or start "
+            "the run with --control-group and a group of yours."
+        )
+
+
 class MissingExtra(EdgerlError):
     """An optional dependency is not installed."""
 
@@ -307,6 +329,10 @@ class ParityFailed(GateFailed):
             f"{found!r}, which differ by more than {tolerance:.3g} ({extent}). Nothing was written. Check that the "
             "truth belongs to this checkpoint and its normalizer statistics (--stats); if it does, report the policy."
         )
+
+
+class RequestRefused(GateFailed):
+    """A run was asked for something and did not do it; the message is the run's own."""
 
 
 class VerificationFailed(GateFailed):

@@ -1,0 +1,152 @@
+"""Asks a run that is going on: the public side of its control socket.
+
+```python
+with edgerl.connect("walker") as run:
+    run.arm()
+    ...
+    run.disarm()
+```
+
+A run does what it is asked or says why not; a client that waits for the outcome asks again for the status until it is
+there, so nothing is owed to a client that went away.
+"""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from edgerl.errors import ControlError, RequestRefused, SpecError
+from edgerl.runtime.control.messages import (
+    MAX_OWNER,
+    MAX_REPLY_BYTES,
+    Ask,
+    Reply,
+    RunStatus,
+    Verb,
+    decode_reply,
+    encode_ask,
+)
+from edgerl.runtime.control.places import Connection, reach
+
+SETTLE_S = 15.0
+"""Arming takes at most this long: the guardian gives up after a second of ticks, a reset takes two of them."""
+_LOOK_EVERY_S = 0.02
+
+
+def connect(name: str | None = None, *, control: str | None = None, owner: str | None = None) -> Control:
+    """Connect to a live run on this machine.
+
+    Args:
+        name: Of the run, as ``edgerl run --name`` said it; None where only one is alive.
+        control: Path of its socket, where it was started with ``--control``.
+        owner: Who asks; the user's name where it is not said.
+
+    Raises:
+        NoSuchRun: None is alive, none of this name, or several and no name was said.
+        NoRight: This user may not use its socket; nothing was sent.
+    """
+    if owner is not None and not (0 < len(owner) <= MAX_OWNER and owner.isprintable()):
+        raise ControlError(f"{owner!r} cannot be an owner's name. Valid: 1 to {MAX_OWNER} printable characters.")
+    return Control(reach(name, control=control), owner or "")
+
+
+class Control:
+    """A connection to one run. Not for several threads at once.
+
+    Every method raises :class:`~edgerl.errors.RequestRefused` where the run does not do it, and
+    :class:`~edgerl.errors.ControlError` where the run has ended or does not answer.
+    """
+
+    def __init__(self, connection: Connection, owner: str = "") -> None:
+        self.name = connection.name
+        self._path = connection.path
+        self._socket = connection.socket
+        self._owner = owner
+
+    def status(self) -> RunStatus:
+        """Return how the run stands."""
+        return self._ask("status")
+
+    def estop(self) -> RunStatus:
+        """Stop the robot now, whoever owns it: the guardian sends its safe command once and then nothing more."""
+        return self._ask("estop")
+
+    def arm(self, *, timeout_s: float = SETTLE_S) -> RunStatus:
+        """Put the policy in charge; returns when it is."""
+        return self._settle(self._ask("arm"), timeout_s)
+
+    def rearm(self, *, timeout_s: float = SETTLE_S) -> RunStatus:
+        """Leave FALLBACK or STOPPED, and put the policy in charge again; returns when it is."""
+        return self._settle(self._ask("rearm"), timeout_s)
+
+    def disarm(self) -> RunStatus:
+        """Take the policy out of charge: the robot gets the safe command."""
+        return self._ask("disarm")
+
+    def reset(self) -> RunStatus:
+        """Leave FALLBACK or STOPPED for SAFE."""
+        return self._ask("reset")
+
+    def stop(self) -> RunStatus:
+        """End the run in order, as one Ctrl-C does."""
+        return self._ask("stop")
+
+    def own(self, *, take: bool = False) -> RunStatus:
+        """Own the robot; with ``take`` also where another does, as the user who started the run, or root."""
+        return self._ask("own", take=take)
+
+    def release(self) -> RunStatus:
+        """Own it no longer."""
+        return self._ask("release")
+
+    def close(self) -> None:
+        """Hang up; the run goes on."""
+        self._socket.close()
+
+    def __enter__(self) -> Control:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ask(self, do: Verb, *, take: bool = False) -> RunStatus:
+        reply = self._exchange(Ask(do, self._owner, take))
+        if reply.refusal:
+            raise RequestRefused(reply.message) if reply.refusal == "refused" else ControlError(reply.message)
+        if reply.status is None:
+            raise ControlError(f"The run at {self._path} did not say how it stands. Use the edgerl that started it.")
+        return reply.status
+
+    def _exchange(self, ask: Ask) -> Reply:
+        try:
+            self._socket.send(encode_ask(ask))
+            packet = self._socket.recv(MAX_REPLY_BYTES)
+        except TimeoutError as error:
+            raise ControlError(
+                f"The run '{self.name}' did not answer in time: its supervisor may hang. edgerl estop goes past it."
+            ) from error
+        except OSError as error:
+            raise ControlError(f"The run '{self.name}' hung up ({error.strerror or error}).") from error
+        if not packet:
+            raise ControlError(f"The run '{self.name}' has ended.")
+        try:
+            return decode_reply(packet)
+        except SpecError as error:
+            raise ControlError(str(error)) from error
+
+    def _settle(self, asked: RunStatus, timeout_s: float) -> RunStatus:
+        until = time.monotonic() + timeout_s
+        now = asked
+        while now.loop.stage == "arming" and now.loop.armed == asked.loop.armed:
+            if time.monotonic() > until:
+                raise RequestRefused(f"The run '{self.name}' is not armed after {timeout_s:g} s and still trying.")
+            time.sleep(_LOOK_EVERY_S)
+            now = self.status()
+        if now.loop.armed == asked.loop.armed and now.loop.stage != "running":
+            missing = ", ".join(now.loop.arm_missing) or "nothing that the guardian names"
+            why = now.loop.message or f"What was missing: {missing}."
+            raise RequestRefused(f"The run '{self.name}' was not armed; it is in mode {now.loop.mode}. {why}")
+        return now
