@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from edgerl.parity import check_parity as check_parity
     from edgerl.policy import Policy as Policy
     from edgerl.run import run_file as run_file
+    from edgerl.runtime.control.client import Control as Control
+    from edgerl.runtime.control.client import connect as connect
+    from edgerl.runtime.control.listener import ControlOptions as ControlOptions
     from edgerl.runtime.result import RunResult as RunResult
     from edgerl.runtime.run import RunOptions as RunOptions
     from edgerl.spec import PolicySpec as PolicySpec
@@ -77,6 +80,8 @@ _HOMES = {
     "bundle.verify": ("Verification", "verify_bundle"),
     "runtime.run": ("RunOptions",),
     "runtime.result": ("RunResult",),
+    "runtime.control.client": ("Control", "connect"),
+    "runtime.control.listener": ("ControlOptions",),
     "run": ("run_file",),
     "artifacts": ("compare", "describe"),
 }

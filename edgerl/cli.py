@@ -14,7 +14,7 @@ from typing import Annotated, Final, Literal, cast
 
 import typer
 
-from edgerl import console, presentation
+from edgerl import cli_control, console, presentation
 from edgerl.errors import EdgerlError, GateFailed
 
 app = typer.Typer(
@@ -25,6 +25,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+cli_control.add_to(app)
 
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 Checkpoint = Annotated[Path, typer.Argument(help="Checkpoint, folder or ONNX file.", show_default=False)]
@@ -254,6 +256,29 @@ def run(
         typer.Option("--realtime", help="Seconds in real time before a gym: robot goes on in lockstep.", min=0),
     ] = None,
     ticks: Annotated[int | None, typer.Option(help="Stop after so many ticks.", min=1)] = None,
+    arm: Annotated[
+        bool | None,
+        typer.Option(
+            "--arm/--no-arm",
+            help="Put the policy in charge when it is ready, or wait for edgerl arm; only gym: does so unasked.",
+            show_default=False,
+        ),
+    ] = None,
+    stay: Annotated[
+        bool | None,
+        typer.Option(
+            "--stay/--no-stay",
+            help="After a fault wait for edgerl rearm, or end; only gym: ends unasked.",
+            show_default=False,
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name for edgerl arm, status and so on; otherwise the bundle's.")
+    ] = None,
+    control: Annotated[str | None, typer.Option(help="Path of the control socket, in place of a name.")] = None,
+    control_group: Annotated[
+        str | None, typer.Option(help="Group whose members may use the control socket, too.")
+    ] = None,
     recording: Annotated[
         Path | None,
         typer.Option(help="New file for the record of every tick; otherwise one named after bundle and time."),
@@ -262,14 +287,24 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Drive a robot with a bundle. Ctrl-C ends it in order, a second one is an e-stop."""
-    for name, value in (("--seed", seed), ("--episodes", episodes), ("--realtime", realtime_s)):
+    for option, value in (("--seed", seed), ("--episodes", episodes), ("--realtime", realtime_s)):
         if value is not None and robot.startswith("udp:"):
-            raise typer.BadParameter("only a gym: robot has it; leave it away", param_hint=name)
-    from edgerl.run import run_file
+            raise typer.BadParameter("only a gym: robot has it; leave it away", param_hint=option)
+    if name is not None and control is not None:
+        raise typer.BadParameter("the path names the run already; leave one of the two away", param_hint="--name")
+    from edgerl.run import run_file, run_name
+    from edgerl.runtime.control.listener import ControlOptions
     from edgerl.runtime.run import RunOptions
 
-    realtime = math.inf if realtime_s is None else realtime_s
-    options = RunOptions(seed=seed or 0, episodes=episodes or 1, realtime_s=realtime, ticks=ticks)
+    options = RunOptions(
+        seed=seed or 0,
+        episodes=episodes or 1,
+        realtime_s=math.inf if realtime_s is None else realtime_s,
+        ticks=ticks,
+        arm=arm,
+        stay=stay,
+        control=ControlOptions(name or run_name(bundle), exact=name is not None, path=control, group=control_group),
+    )
     with presentation.run_progress(quiet=as_json) as on_progress:
         result = run_file(bundle, robot, recording=recording, report=report, options=options, on_progress=on_progress)
     if as_json:

@@ -20,7 +20,7 @@ from edgerl.export import export_checkpoint, save_export
 from edgerl.parity import ParityReport
 from edgerl.report.run_report import TrainerReturn
 from edgerl.run import check_extras, run_file
-from edgerl.runtime.drive import Progress
+from edgerl.runtime.course import Progress
 from edgerl.runtime.result import RunResult
 from edgerl.runtime.run import RunOptions
 from edgerl.target import host_target

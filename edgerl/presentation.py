@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from edgerl.deploy.doctor import Examination
     from edgerl.export import Certificate
     from edgerl.parity import ParityReport
+    from edgerl.runtime.control.messages import RunStatus
     from edgerl.runtime.core import ModeRow
-    from edgerl.runtime.drive import Progress
+    from edgerl.runtime.course import Progress
     from edgerl.runtime.quantiles import Summary
     from edgerl.runtime.result import Misses, RunResult, Timing
 
@@ -172,12 +173,54 @@ def show_examination(examination: Examination) -> None:
         err.print(Text("unfit", "bold red"), f"for {rate}: {', '.join(examination.unfit_for)}")
 
 
+def show_standing(run: RunStatus) -> None:
+    """Print how a run stands."""
+    show_pairs(_standing_rows(run))
+
+
+@contextmanager
+def watching() -> Iterator[Callable[[RunStatus], None]]:
+    """Yield a function that keeps how a run stands on the screen."""
+    with display(quiet=False) as say:
+        yield lambda run: say(_standing_line(run))
+
+
+def _standing_rows(run: RunStatus) -> list[list[str]]:
+    loop = run.loop
+    owner = f"{run.owner.name} (uid {run.owner.uid})" if run.owner else "nobody"
+    rows = [
+        ["run", f"{run.name}, process {run.pid}, on {run.robot}"],
+        ["stage", loop.stage],
+        ["mode", f"{loop.mode or 'none yet'}{CLOCKS.get(loop.clock, '')}, tick {loop.ticks:,}"],
+        ["policy", loop.policy],
+        ["misses", f"{loop.actions_late} late actions, {loop.states_lost} lost states, {loop.missed_periods} periods"],
+        ["owner", owner],
+    ]
+    if loop.fault:
+        rows.append(["fault", f"{loop.fault} in tick {loop.fault_tick:,}"])
+    if loop.message:
+        rows.append(["why", loop.message])
+    return rows
+
+
+def _standing_line(run: RunStatus) -> str:
+    loop = run.loop
+    why = f"; {loop.message}" if loop.message else ""
+    return f"{run.name}: {loop.stage}, {loop.mode}{CLOCKS.get(loop.clock, '')}, tick {loop.ticks:,}{visible(why)}"
+
+
 @contextmanager
 def run_progress(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
     """Yield a function that shows on stderr where a run is."""
     with display(quiet=quiet) as say:
+        told = ""
 
         def on_progress(now: Progress) -> None:
+            nonlocal told
+            if now.stage in ("waiting", "stopped") and told != now.stage and not quiet:
+                verb = "arm" if now.stage == "waiting" else "rearm"
+                note(f"{now.stage} in {now.mode.name}; to go on: edgerl {verb} --control {now.control}")
+            told = now.stage
             counts = f"{now.actions_late} late, {now.states_lost} lost, {now.missed_periods} missed periods"
             clock = CLOCKS.get(now.clock.name, "")
             say(f"{now.stage}: {now.mode.name}{clock}, tick {now.ticks:,}; {counts}")

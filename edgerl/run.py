@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,7 +15,8 @@ from edgerl.files import check_place
 from edgerl.report.collect import report_of
 from edgerl.report.page import write_report
 from edgerl.report.run_report import TrainerReturn
-from edgerl.runtime.drive import Progress
+from edgerl.runtime.control.listener import ControlOptions
+from edgerl.runtime.course import Progress
 from edgerl.runtime.result import RunResult
 from edgerl.runtime.run import RunOptions, run
 
@@ -35,7 +38,7 @@ def run_file(
         robot: ``gym:ENV_ID`` or ``udp:HOST:PORT``.
         recording: New file for the records of all ticks; otherwise one named after bundle and time, in this folder.
         report: HTML file to write; none is written where the run was stopped before its first tick.
-        options: How to run.
+        options: How to run; a control socket named after the bundle is made where they say none.
         trainer_return: What the trainer's own evaluation says, for the report.
         on_progress: Called about ten times a second.
 
@@ -49,11 +52,19 @@ def run_file(
     loaded = load_bundle(bundle)
     if report is not None:
         check_place(Path(report))
+    options = options or RunOptions()
+    if options.control is None:
+        options = replace(options, control=ControlOptions(run_name(bundle)))
     path = Path(recording) if recording else Path(f"{Path(bundle).stem}-{time.strftime('%Y%m%d-%H%M%S')}.erlrec")
-    result = run(loaded, robot, path, options or RunOptions(), on_progress)
+    result = run(loaded, robot, path, options, on_progress)
     if report is not None and result.recording:
         write_report(report, report_of(loaded, bundle, result, trainer_return=trainer_return))
     return result
+
+
+def run_name(bundle: Path | str) -> str:
+    """Return the name of a run of this bundle, where nobody gave it another."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(bundle).stem).lstrip("._-")[:40] or "run"
 
 
 def check_extras(robot: str, report: Path | str | None) -> None:

@@ -89,7 +89,8 @@ def main() -> None:
         model, bundle = Path(folder) / "cart.onnx", Path(folder) / "cart.edgerl"
         edgerl.save_export(edgerl.export_policy(spring_and_damper()), model)
         edgerl.pack_files(model, bundle, target=edgerl.host_target())
-        result = edgerl.run_file(bundle, f"udp:{host}:{port}", recording=Path(folder) / "cart.erlrec")
+        options = edgerl.RunOptions(arm=True)  # a real robot waits for edgerl arm instead
+        result = edgerl.run_file(bundle, f"udp:{host}:{port}", recording=Path(folder) / "cart.erlrec", options=options)
     position, velocity = here.recv()
     robot.join()
     print(f"ended {result.ended} after {result.ticks} ticks; the cart stands at {position:.3f} m, {velocity:.3f} m/s")

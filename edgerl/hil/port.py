@@ -174,6 +174,8 @@ class RobotPort:
         else:
             if owner is None:
                 self._adopt(hello, sender)
+            else:
+                self._free_at_ns = max(self._free_at_ns, time.monotonic_ns() + SESSION_TIMEOUT_NS)
             header = self._header(wire.Kind.WELCOME, session)
             self._send(wire.Welcome(header, layout.sha256(), hello.period_ns, 0, self._flags), sender)
 

@@ -1,18 +1,23 @@
-"""The course of a run: wait for the policy, arm, watch, and decide when it is over and why.
+"""The course of a run: wait for the policy, arm, watch, do what people ask, and decide when it is over and why.
 
 Reads the guardian's status and asks it for things; acts on nothing else. The decision needs no hurry: to whatever
 endangers the robot the guardian has reacted within the tick.
+
+A run that arms by itself begins when the policy is ready. Any other waits in SAFE until somebody with the right to its
+control socket arms it; it can be disarmed and armed again. After a fault a run that stays waits to be reset.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
 
 from edgerl.errors import GuardianError, LoopError, PolicyProcessError
-from edgerl.runtime.enums import ArmBlocker, Clock, Event, Mode, Request
+from edgerl.runtime import standing
+from edgerl.runtime.control.messages import Stage
+from edgerl.runtime.control.server import Asked, ControlServer
+from edgerl.runtime.course import Course, End, Progress
+from edgerl.runtime.enums import Clock, Event, Mode, Request, StateFlag
 from edgerl.runtime.interrupts import Interrupts
 from edgerl.runtime.result import Ending
 from edgerl.runtime.robots import PlantProcess
@@ -21,45 +26,12 @@ from edgerl.runtime.supervisor import Supervisor
 
 STEP_S = 0.02
 PROGRESS_S = 0.1
-
-Stage = Literal["loading", "arming", "running", "stopping"]
-
-_FAULTS = {
-    Event.BUCKET_FAULT: "too many of its last ticks had no action in time, no new state or a rejected command",
-    Event.JITTER_FAULT: "too many of its last ticks woke up too late",
-    Event.LAPSED: "the command written last had lapsed before the next one",
-    Event.STATE_FROZEN: "the robot's state did not change any more, which its noise makes impossible",
-    Event.STATE_LIMIT: "the robot's state is outside the limits of the envelope",
-    Event.STATE_FAULT: "the robot's state was not finite, not representable or did not come in time, or it said BYE",
-    Event.INFERENCE_TIMEOUT: "the policy owed an answer for too long",
-    Event.POLICY_FAULT: "the policy process ended",
-    Event.DEAD_MAN: "the dead-man switch was released",
-    Event.SUPERVISOR_FAULT: "the supervisor gave no sign of life in time",
-    Event.ESTOP: "the robot's e-stop was pressed",
-}
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run is; given to ``on_progress`` about ten times a second."""
-
-    stage: Stage
-    ticks: int
-    mode: Mode
-    clock: Clock
-    actions_late: int
-    states_lost: int
-    missed_periods: int
-    episodes: int
-    """That the robot has reported as over."""
-
-
-@dataclass(frozen=True)
-class End:
-    """How a run ended."""
-
-    how: Ending
-    message: str
+KEEP_S = 0.5
+"""A robot frees a session in which it hears nothing for 2 s."""
+SILENT_S = 10.0
+"""A robot that says nothing for this long while it is not driven will not come back into this session."""
+_LATCHED = (Mode.FALLBACK, Mode.STOPPED)
+_DONE = End("done", "The robot said that it is done.")
 
 
 class Drive:
@@ -68,10 +40,9 @@ class Drive:
     Args:
         supervisor: Started.
         plant: The robot's process, where we have it.
-        interrupts: What a person asks for.
-        ticks: Ends the run after so many ticks since it was armed; None: when the robot is done.
-        ladder_s: How long the fallback ladder takes at most.
-        lapse_s: After this time without a command the robot has reacted itself.
+        interrupts: What a person asks for at the terminal.
+        control: What people ask for from outside, where they can.
+        course: What the run does by itself.
         on_progress: Called with where the run is.
     """
 
@@ -80,118 +51,260 @@ class Drive:
         supervisor: Supervisor,
         plant: PlantProcess | None,
         interrupts: Interrupts,
+        control: ControlServer | None,
         *,
-        ticks: int | None,
-        ladder_s: float,
-        lapse_s: float,
+        course: Course,
         on_progress: Callable[[Progress], None],
     ) -> None:
         self._supervisor = supervisor
         self._plant = plant
         self._interrupts = interrupts
-        self._ticks = ticks
-        self._ladder_s = ladder_s
-        self._lapse_s = lapse_s
+        self._control = control
+        self._course = course
         self._on_progress = on_progress
         self._stage: Stage = "loading"
+        self._stage_since = time.monotonic()
+        self._message = ""
+        self._by_itself = course.arms
+        self._arm_sent = False
+        self._disarming = False
+        self._armed = 0
+        self._armed_tick = 0
+        self._refused = 0
+        self._states = 0
+        self._heard = self._stage_since
         self._shown = 0.0
+        self._kept = 0.0
 
     def run(self) -> End:
         """Drive the robot until the run is over.
 
         Raises:
             PolicyProcessError: The policy process did not get ready.
-            LoopError: The guardian did not arm.
+            LoopError: The guardian did not arm, in a run that arms by itself.
             GuardianError: It died before it was armed.
         """
-        if not (self._load() and self._arm()):
-            return End("stopped", "It was stopped before the policy was in charge.")
         try:
-            return self._watch()
+            while (end := self._judge(self._step())) is None:
+                pass
         except GuardianError as error:
+            if not self._armed:
+                raise
             self._watch_it_lapse()
             return End("fault", str(error))
+        return end
 
     def _step(self) -> Status:
-        plant = self._plant
-        status = self._supervisor.step(STEP_S, plant.fds if plant else ())
+        plant, control = self._plant, self._control
+        also = (*(plant.fds if plant else ()), *(control.fds if control else ()))
+        status = self._supervisor.step(STEP_S, also)
         if plant:
             plant.listen()
+        if control:
+            self._listen(control, status)
         now = time.monotonic()
         if now - self._shown >= PROGRESS_S:
             self._shown = now
             self._show(status)
         return status
 
+    def _listen(self, control: ControlServer, status: Status) -> None:
+        """An answer tells how the run stands after what was asked was done, so that is said first."""
+        answers = [(asked, self._obey(asked)) for asked in control.take()]
+        control.publish(standing.loop_status(self._stage, status, policy=self._policy(), message=self._message))
+        for asked, refusal in answers:
+            control.answer(asked, refusal)
+
     def _show(self, status: Status) -> None:
         counts = status.actions_late, status.states_lost, status.missed_periods
         episodes = len(self._plant.episodes) if self._plant else 0
+        path = self._control.path if self._control else ""
         self._on_progress(
-            Progress(self._stage, status.ticks, Mode(status.mode), Clock(status.clock), *counts, episodes)
+            Progress(self._stage, status.ticks, Mode(status.mode), Clock(status.clock), *counts, episodes, path)
         )
 
-    def _enter(self, stage: Stage) -> None:
+    def _policy(self) -> str:
+        return self._supervisor.policy_death or ("ready" if self._supervisor.policy_ready else "loading")
+
+    def _enter(self, stage: Stage, message: str = "") -> None:
         self._stage = stage
+        self._stage_since = time.monotonic()
+        self._message = message
         self._shown = 0.0
 
-    def _load(self) -> bool:
-        timeout_s = self._supervisor.timeouts.policy_ready_s
-        until = time.monotonic() + timeout_s
-        while not self._supervisor.policy_ready:
-            self._step()
-            self._refuse_dead_policy()
-            if self._interrupts.count:
-                return False
-            if time.monotonic() > until:
-                raise PolicyProcessError(
-                    f"The policy process was not ready within {timeout_s:g} s: loading the engine, warming it up and "
-                    "passing the golden set took longer. Raise the time-out, or use a smaller golden set."
-                )
-        return True
+    def _in_stage_s(self) -> float:
+        return time.monotonic() - self._stage_since
 
-    def _arm(self) -> bool:
+    def _judge(self, status: Status) -> End | None:
+        """Return the end of the run, where this status is one; go on to the next stage where it is time."""
+        if self._interrupts.count:
+            return self._obey_terminal()
+        if self._armed and self._plant and not self._plant.alive:
+            return End("fault", f"The robot's process ended before its job was done: it {self._plant.obituary()}.")
+        resetting = self._stage == "stopped" or (self._stage == "arming" and not self._arm_sent)
+        if status.mode in _LATCHED and not resetting:
+            return self._judge_fault(status)
+        if self._stage in ("waiting", "stopped"):
+            return self._judge_idle(status)
+        if self._stage == "running":
+            return self._judge_running(status)
+        if self._stage == "loading":
+            self._judge_loading()
+        elif self._stage == "arming":
+            self._judge_arming(status)
+        return None
+
+    def _judge_loading(self) -> None:
+        timeout_s = self._supervisor.timeouts.policy_ready_s
+        self._refuse_dead_policy()
+        if self._supervisor.policy_ready:
+            if self._by_itself:
+                self._begin_arming()
+            else:
+                self._enter("waiting")
+        elif self._in_stage_s() > timeout_s:
+            raise PolicyProcessError(
+                f"The policy process was not ready within {timeout_s:g} s: loading the engine, warming it up and "
+                "passing the golden set took longer. Raise the time-out, or use a smaller golden set."
+            )
+
+    def _begin_arming(self) -> None:
         self._enter("arming")
+        self._arm_sent = False
+
+    def _judge_arming(self, status: Status) -> None:
         timeout_s = self._supervisor.timeouts.arm_s
-        until = time.monotonic() + timeout_s
-        refused = self._supervisor.status.arm_refused
-        self._supervisor.request(Request.ARM)
-        while (status := self._step()).armed == 0:
+        if self._by_itself:
             self._refuse_dead_policy()
-            if self._interrupts.count:
-                return False
-            if time.monotonic() > until or status.mode != Mode.SAFE:
-                raise LoopError(
-                    f"The guardian did not arm within {timeout_s:g} s; it is in mode {Mode(status.mode).name}. "
-                    f"What was missing: {_blockers(status)}."
-                )
-            if status.arm_refused != refused:
-                refused = status.arm_refused
-                self._supervisor.request(Request.ARM)
-        return True
+        if self._arm_sent and status.armed != self._armed:
+            self._armed, self._armed_tick = status.armed, status.ticks
+            self._by_itself, self._disarming = False, False
+            self._enter("running")
+        elif self._in_stage_s() > timeout_s:
+            self._supervisor.request(Request.DISARM)
+            why = f"The guardian did not arm within {timeout_s:g} s. What was missing: {standing.missing(status)}."
+            self._give_up_arming(why)
+        elif not self._arm_sent and status.mode == Mode.SAFE and self._supervisor.policy_ready:
+            self._arm(status)
+        elif self._arm_sent and status.arm_refused != self._refused:
+            if self._by_itself:
+                self._arm(status)
+            else:
+                self._give_up_arming(f"The guardian did not arm. What was missing: {standing.missing(status)}.")
+
+    def _arm(self, status: Status) -> None:
+        self._refused = status.arm_refused
+        self._arm_sent = True
+        self._supervisor.request(Request.ARM)
+
+    def _give_up_arming(self, why: str) -> None:
+        if self._by_itself:
+            raise LoopError(why)
+        self._enter("waiting", why)
 
     def _refuse_dead_policy(self) -> None:
         death = self._supervisor.policy_death
         if death is not None:
             raise PolicyProcessError(f"The policy process did not get ready: it {death}")
 
-    def _watch(self) -> End:
-        self._enter("running")
-        armed_at = self._supervisor.status.ticks
-        while True:
-            status = self._step()
-            if self._interrupts.count:
-                return self._obey_person()
-            if status.mode == Mode.SAFE:  # nothing but DONE leads there unasked; one from before it was armed does not
-                return End("done", "The robot said that it is done.")
-            if status.mode in (Mode.FALLBACK, Mode.STOPPED):
-                return self._after_fault()
-            if self._plant and not self._plant.alive:
-                return End("fault", f"The robot's process ended before its job was done: it {self._plant.obituary()}.")
-            if self._ticks is not None and status.ticks - armed_at >= self._ticks:
-                self._disarm()
-                return End("ticks", f"The {self._ticks:,} ticks that were asked for are over.")
+    def _judge_running(self, status: Status) -> End | None:
+        if status.mode == Mode.SAFE:  # nothing but DONE leads there unasked; one from before it was armed does not
+            if not self._disarming:
+                return _DONE
+            self._enter("waiting")
+        elif self._course.ticks is not None and status.ticks - self._armed_tick >= self._course.ticks:
+            self._disarm()
+            return End("ticks", f"The {self._course.ticks:,} ticks that were asked for are over.")
+        return None
 
-    def _obey_person(self) -> End:
+    def _judge_idle(self, status: Status) -> End | None:
+        """Waiting in SAFE, or stopped after a fault."""
+        if self._stage == "stopped" and status.mode == Mode.SAFE:
+            self._enter("waiting")
+        if self._stage == "waiting" and self._armed and status.state_flags & StateFlag.DONE:
+            return _DONE
+        if self._stage == "waiting" and (death := self._supervisor.policy_death) is not None:
+            return End("fault", f"The policy process {death}")
+        if status.mode == Mode.STOPPED and time.monotonic() - self._kept > KEEP_S:
+            self._kept = time.monotonic()
+            self._supervisor.keep_session()
+        return self._judge_silence(status)
+
+    def _judge_silence(self, status: Status) -> End | None:
+        if status.byes:
+            return End("fault", "The robot left: it said BYE. Start the run again when it is back.")
+        now = time.monotonic()
+        if status.states_taken != self._states:
+            self._states, self._heard = status.states_taken, now
+        if now - self._heard < SILENT_S:
+            return None
+        return End("fault", f"The robot sent no state for {SILENT_S:g} s. Start the run again when it is back.")
+
+    def _judge_fault(self, status: Status) -> End | None:
+        if not self._course.stays:
+            return self._after_fault()
+        self._by_itself = False
+        self._enter("stopped", self._fault_message(status))
+        return None
+
+    def _obey(self, asked: Asked) -> str:
+        """Do what somebody asks for; returns why not, where it is not done."""
+        return {
+            "arm": self._ask_arm,
+            "rearm": self._ask_rearm,
+            "disarm": self._ask_disarm,
+            "reset": self._ask_reset,
+            "stop": self._ask_stop,
+        }[asked.ask.do]()
+
+    def _ask_arm(self) -> str:
+        status, death = self._supervisor.status, self._supervisor.policy_death
+        if self._stage == "loading":
+            return "The policy is still loading. Ask again when edgerl status says that it is ready."
+        if death is not None:
+            return f"The policy process {death}. Start the run again."
+        if status.mode in _LATCHED:
+            return f"{self._fault_message(status)} Find out why; then edgerl rearm resets it and arms."
+        if self._stage != "waiting":
+            return f"It is {self._stage} already."
+        self._begin_arming()
+        return ""
+
+    def _ask_rearm(self) -> str:
+        if self._stage != "stopped":
+            return self._ask_arm()
+        death = self._supervisor.policy_death
+        if death is not None:
+            return f"The policy process {death}. Start the run again."
+        self._begin_arming()
+        self._supervisor.request(Request.RESET)
+        return ""
+
+    def _ask_disarm(self) -> str:
+        self._by_itself = False
+        if self._stage == "running":
+            self._disarming = True
+            self._supervisor.request(Request.DISARM)
+        elif self._stage == "arming":
+            self._supervisor.request(Request.DISARM)
+            self._enter("waiting")
+        return ""
+
+    def _ask_reset(self) -> str:
+        if self._stage == "stopped":
+            self._supervisor.request(Request.RESET)
+        return ""
+
+    def _ask_stop(self) -> str:
+        if not self._interrupts.count:
+            self._interrupts.interrupt()
+        return ""
+
+    def _obey_terminal(self) -> End:
+        if self._stage == "stopped":
+            return self._after_fault()
+        if not self._armed:
+            return End("stopped", "It was stopped before the policy was in charge.")
         if self._interrupts.count == 1:
             self._disarm()
         if self._interrupts.count > 1:
@@ -212,20 +325,22 @@ class Drive:
 
     def _after_fault(self) -> End:
         """Let the ladder run down to where nothing is sent any more, and the robot react to that."""
+        patience = self._interrupts.count + 1
         self._enter("stopping")
         status = self._until(
-            lambda status: status.mode == Mode.STOPPED or self._interrupts.count > 1, self._ladder_s + 1.0
+            lambda status: status.mode == Mode.STOPPED or self._interrupts.count > patience, self._course.ladder_s + 1.0
         )
-        self._until(lambda _: self._interrupts.count > 1, self._lapse_s)
-        fault = Event(status.fault)
-        death = self._supervisor.policy_death
-        reason = f"the policy process {death}" if death else _FAULTS.get(fault, fault.name.lower())
-        how: Ending = "estop" if fault is Event.ESTOP else "fault"
-        return End(how, f"Fault in tick {status.fault_tick:,}: {reason}. The guardian went down its fallback ladder.")
+        self._until(lambda _: self._interrupts.count > patience, self._course.lapse_s)
+        how: Ending = "estop" if Event(status.fault) is Event.ESTOP else "fault"
+        return End(how, f"{self._fault_message(status)} The guardian went down its fallback ladder.")
+
+    def _fault_message(self, status: Status) -> str:
+        estop_by = self._control.estop_by if self._control else ""
+        return standing.fault_message(status, policy_death=self._supervisor.policy_death, estop_by=estop_by)
 
     def _watch_it_lapse(self) -> None:
         """Without a guardian: stay in the session until the robot has stopped by itself."""
-        until = time.monotonic() + self._lapse_s
+        until = time.monotonic() + self._course.lapse_s
         while time.monotonic() < until and self._interrupts.count < 2:
             time.sleep(STEP_S)
             if self._plant:
@@ -236,8 +351,3 @@ class Drive:
         while not over(status := self._step()) and time.monotonic() < until:
             pass
         return status
-
-
-def _blockers(status: Status) -> str:
-    missing = [str(blocker.name).lower().replace("_", " ") for blocker in ArmBlocker if status.arm_blockers & blocker]
-    return ", ".join(missing) or "nothing that the guardian names"

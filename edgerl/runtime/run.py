@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -20,10 +21,14 @@ from edgerl.bundle.load import Bundle
 from edgerl.envelope import Envelope, check_envelope
 from edgerl.errors import LoopError, PlatformError
 from edgerl.runtime import core
-from edgerl.runtime.drive import Drive, End, Progress
-from edgerl.runtime.enums import Clock, Event
+from edgerl.runtime.control.listener import ControlOptions
+from edgerl.runtime.control.messages import LoopStatus, RunStatus
+from edgerl.runtime.control.server import ControlServer
+from edgerl.runtime.course import Course, End, Progress
+from edgerl.runtime.drive import Drive
+from edgerl.runtime.enums import Clock, Event, Request
 from edgerl.runtime.envelope_config import apply_envelope
-from edgerl.runtime.interrupts import catch_interrupts
+from edgerl.runtime.interrupts import Interrupts, catch_interrupts
 from edgerl.runtime.job import Job
 from edgerl.runtime.layout import Layout, layout_of
 from edgerl.runtime.observation_config import apply_terms
@@ -58,6 +63,14 @@ class RunOptions:
 
     backend: str | None = None
     """Engine to run; None: the bundle's first."""
+    arm: bool | None = None
+    """Put the policy in charge as soon as it is ready; None: only where the robot is a ``gym:`` one. Otherwise the run
+    waits in SAFE until it is armed through its control socket."""
+    stay: bool | None = None
+    """After a fault wait in STOPPED to be reset, and do not end; None: where the robot is none of ``gym:`` and the run
+    has a control socket."""
+    control: ControlOptions | None = None
+    """The run's control socket; None: it has none."""
     ticks: int | None = None
     """Ends the run after at least so many ticks in charge; None: when the robot is done."""
     seed: int = 0
@@ -158,17 +171,20 @@ def run_load(
     check_envelope(load.envelope, spec)
     layout = layout_of(spec)
     config = _configure(load, options)
+    course = _course(options, load.envelope, config, gym=isinstance(target, GymRobot), robot=robot)
     with contextlib.ExitStack() as stack:
         interrupts = stack.enter_context(catch_interrupts())  # first in, last out: no signal breaks the clean-up
+        control = _control(options, load, robot, recording)
+        if control:
+            stack.enter_context(control)
+        meanwhile = _meanwhile(interrupts, control)
         plant = None
         if isinstance(target, GymRobot):
             settings = _plant_settings(load.envelope, config, options)
-            plant = stack.enter_context(PlantProcess(target.env_id, layout, settings, meanwhile=interrupts.check))
+            plant = stack.enter_context(PlantProcess(target.env_id, layout, settings, meanwhile=meanwhile))
         address = plant.address if plant else (target.host, target.port)  # type: ignore[union-attr]
         terms = Terms(layout, config.period_ns, config.budget_ns, config.valid_for_ns)
-        session = stack.enter_context(
-            open_session(address, terms, timeout_s=SESSION_TIMEOUT_S, meanwhile=interrupts.check)
-        )
+        session = stack.enter_context(open_session(address, terms, timeout_s=SESSION_TIMEOUT_S, meanwhile=meanwhile))
         config.session = session.id
         writer = stack.enter_context(
             _recording(
@@ -186,20 +202,55 @@ def run_load(
             )
         )
         drive = Drive(
-            supervisor,
-            plant,
-            interrupts,
-            ticks=options.ticks,
-            ladder_s=(load.envelope.ladder.hold_ns + load.envelope.ladder.safe_ns) * 1e-9,
-            lapse_s=(config.valid_for_ns + 2 * config.period_ns) * 1e-9,
-            on_progress=on_progress or (lambda _: None),
+            supervisor, plant, interrupts, control, course=course, on_progress=on_progress or (lambda _: None)
         )
-        end = drive.run()
+        with control.wired(lambda: supervisor.request(Request.ESTOP)) if control else contextlib.nullcontext():
+            end = drive.run()
         supervisor.stop(_BYE[end.how])
         if plant:
             plant.finish(patience_s=FAREWELL_S)
         writer.close()
         return _result(end, load, supervisor, path=recording, plant=plant, options=options)
+
+
+def _course(options: RunOptions, envelope: Envelope, config: Config, *, gym: bool, robot: str) -> Course:
+    arms = gym if options.arm is None else options.arm
+    stays = (not gym and options.control is not None) if options.stay is None else options.stay
+    for wanted, what in ((not arms, "arm the policy"), (stays, "reset the run after a fault")):
+        if wanted and options.control is None:
+            raise LoopError(
+                f"Nobody could {what}: the run on {robot} has no control socket. Give it one (RunOptions.control), or "
+                "say RunOptions.arm = True and leave RunOptions.stay."
+            )
+    return Course(
+        arms=arms,
+        stays=stays,
+        ticks=options.ticks,
+        ladder_s=(envelope.ladder.hold_ns + envelope.ladder.safe_ns) * 1e-9,
+        lapse_s=(config.valid_for_ns + 2 * config.period_ns) * 1e-9,
+    )
+
+
+def _control(options: RunOptions, load: Load, robot: str, recording: Path) -> ControlServer | None:
+    if options.control is None:
+        return None
+    loop = LoopStatus(at_ns=time.monotonic_ns())
+    about = RunStatus("", os.getpid(), robot, load.bundle, str(recording), time.time_ns(), None, 0, loop)
+    return ControlServer(options.control, about)
+
+
+def _meanwhile(interrupts: Interrupts, control: ControlServer | None) -> Callable[[], None]:
+    """Return what is called while the robot starts, when there is no loop yet that could be asked."""
+
+    def look() -> None:
+        if control:
+            for asked in control.take():
+                stop = asked.ask.do == "stop"
+                interrupts.count += stop
+                control.answer(asked, "" if stop else "The run is starting. Ask again in a moment.")
+        interrupts.check()
+
+    return look
 
 
 def _period_ns(spec: PolicySpec) -> int:

@@ -21,6 +21,8 @@ from edgerl.runtime.layout import Layout
 from edgerl.runtime.wire import Header, Refusal
 
 HELLO_EVERY_NS = 100_000_000
+_KEEP_SEQUENCE = 1_000_000
+"""Above those of the handshake's own HELLOs."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,19 @@ class Session:
         welcome: What the robot said of itself.
     """
 
-    def __init__(self, robot: socket.socket, session: int, welcome: wire.Welcome) -> None:
+    def __init__(self, robot: socket.socket, session: int, welcome: wire.Welcome, terms: Terms) -> None:
         self.socket = robot
         self.id = session
         self.welcome = welcome
+        self._terms = terms
+        self._kept = 0
+
+    def keep(self) -> None:
+        """Say HELLO once more, so that the robot does not free a session in which nothing is commanded."""
+        self._kept += 1
+        header = Header(self.id, _KEEP_SEQUENCE + self._kept, time.monotonic_ns())
+        with contextlib.suppress(OSError):  # the next one may get through; without any the robot frees the session
+            self.socket.send(_hello(header, self._terms))
 
     def leave(self, reason: int = 0) -> None:
         """Say BYE and close; the robot frees the session. Harmless when called again."""
@@ -99,7 +110,7 @@ def open_session(
         _say_bye(robot, session, 0)  # it may have taken us as its owner without our knowing
         robot.close()
         raise
-    return Session(robot, session, answer)
+    return Session(robot, session, answer, terms)
 
 
 def _say_bye(robot: socket.socket, session: int, reason: int) -> None:

@@ -134,6 +134,10 @@ class Supervisor:
         """Ask something of the guardian."""
         core.request(self._memory.requests.address, kind)
 
+    def keep_session(self) -> None:
+        """Tell the robot that we are still there, while no command says so."""
+        self._session.keep()
+
     def violations(self) -> npt.NDArray[np.uint32]:
         """Return how often each channel met each cause, shape (channels, 5), columns as the bits of ``Verdict``."""
         offset = StatusBlock.violations.offset

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,14 @@ import pytest
 from edgerl import cli, export_checkpoint, host_target, pack_files, save_export
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "halfcheetah"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def control_folder(tmp_path_factory) -> Iterator[None]:
+    """The sockets of runs lie in a folder of these tests, not among those of real robots."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNTIME_DIRECTORY", str(tmp_path_factory.mktemp("run")))
+        yield
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from tests.loop_parts import MS, ScriptedRobot
 
 PENDULUM = loop_parts.spec_of(20 * MS)
 REALTIME = RunOptions()
-LOCKSTEP = RunOptions(realtime_s=0.0)
+LOCKSTEP = RunOptions(realtime_s=0.0, arm=True)
 NOTHING = np.zeros(3, np.float32)
 
 

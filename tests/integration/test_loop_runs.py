@@ -27,7 +27,7 @@ from tests.loop_parts import MS
 
 PENDULUM = loop_parts.spec_of(50 * MS)
 SWING = np.array([0.3, -0.8, -0.2])
-LOCKSTEP = RunOptions(realtime_s=0.0)
+LOCKSTEP = RunOptions(realtime_s=0.0, arm=True)
 
 
 @pytest.fixture(scope="module", autouse=True)

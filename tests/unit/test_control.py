@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
 import select
@@ -64,6 +65,14 @@ def loop(run) -> Iterator[list[str]]:
     yield done
     over.set()
     thread.join()
+
+
+@pytest.fixture
+def stopped(run) -> Iterator[list[float]]:
+    """When the robot was stopped past the loop."""
+    at: list[float] = []
+    with run.wired(lambda: at.append(time.monotonic())):
+        yield at
 
 
 def raw(path: str) -> socket.socket:
@@ -137,9 +146,7 @@ def test_arming_waits_for_the_guardian_and_says_what_was_missing(run, loop) -> N
     timer.join()
 
 
-def test_an_estop_goes_past_a_loop_that_hangs(run) -> None:
-    stopped = []
-    run.connect(lambda: stopped.append(time.monotonic()))
+def test_an_estop_goes_past_a_loop_that_hangs(run, stopped) -> None:
     with connect("walker") as waiting:
         waiting._socket.send(encode_ask(Ask("disarm")))  # which nobody answers
         assert send_estop() == ("walker",)
@@ -155,19 +162,18 @@ def test_an_estop_goes_past_a_loop_that_hangs(run) -> None:
 def test_an_estop_before_there_is_a_guardian_is_kept_for_it(run) -> None:
     stopped = []
     send_estop("walker")
-    run.connect(lambda: stopped.append(1))
-    run.connect(lambda: stopped.append(2))
+    for number in (1, 2):
+        with run.wired(lambda number=number: stopped.append(number)):
+            pass
     assert stopped == [1]
 
 
 @pytest.mark.parametrize("packet", [PACKET, b'{"do": "estop", "version": 99}', b'{"do":"estop","as":7,"and":[1]}'])
-def test_an_estop_is_an_estop_whatever_else_its_packet_holds(run, packet) -> None:
-    stopped = []
-    run.connect(lambda: stopped.append(1))
+def test_an_estop_is_an_estop_whatever_else_its_packet_holds(run, stopped, packet) -> None:
     with raw(run.path) as client:
         client.send(packet)
         assert TAKEN in client.recv(messages.MAX_REPLY_BYTES)
-    assert stopped == [1]
+    assert len(stopped) == 1
 
 
 def test_the_estop_packet_and_its_answer_are_those_of_the_messages() -> None:
@@ -176,19 +182,19 @@ def test_the_estop_packet_and_its_answer_are_those_of_the_messages() -> None:
     assert TAKEN not in messages.encode_reply(messages.Reply(1, "estop", "refused", "", ABOUT))
 
 
-def test_one_at_a_time_owns_the_robot(run, loop) -> None:
+def test_one_at_a_time_owns_the_robot(run, loop, stopped) -> None:
     with connect(owner="alice") as alice, connect(owner="bob") as bob:
         alice.disarm()
         assert bob.status().owner == OwnerStatus("alice", os.geteuid())
         for do in (bob.arm, bob.disarm, bob.rearm, bob.reset, bob.stop, bob.own, bob.release):
-            with pytest.raises(RequestRefused, match="'alice'.*owns the robot"):
+            with pytest.raises(RequestRefused, match=r"'alice'.*owns the robot"):
                 do()
-        run.connect(lambda: loop.append("estop"))
         bob.estop()
+        assert len(stopped) == 1
         alice.release()
         bob.disarm()
         assert alice.own(take=True).owner == OwnerStatus("alice", os.geteuid())
-    assert loop == ["disarm", "estop", "disarm"]
+    assert loop == ["disarm", "disarm"]
 
 
 def test_only_root_and_the_user_of_the_run_may_take_the_robot_from_its_owner() -> None:
@@ -256,14 +262,12 @@ def test_a_client_that_babbles_is_cut_off_and_nobody_else(run) -> None:
         calm.status()
 
 
-def test_the_estop_of_a_babbling_client_is_done_all_the_same(run, monkeypatch) -> None:
+def test_the_estop_of_a_babbling_client_is_done_all_the_same(run, stopped, monkeypatch) -> None:
     monkeypatch.setattr(server, "BURST", -1.0)
-    stopped = []
-    run.connect(lambda: stopped.append(1))
     with raw(run.path) as babbling:
         babbling.send(PACKET)
         assert answer(babbling)["refusal"] == "bad"
-    assert stopped == [1]
+    assert len(stopped) == 1
 
 
 def test_a_client_that_reads_no_answer_is_cut_off_and_nobody_waits(run, monkeypatch) -> None:
@@ -439,9 +443,7 @@ def as_user(folder: Path, path: str, gid: int = NOBODY) -> list[str]:
 
 
 @needs_root
-def test_another_user_has_no_right_to_the_socket_and_nothing_is_sent(run, loop, folder, tmp_path) -> None:
-    stopped = []
-    run.connect(lambda: stopped.append(1))
+def test_another_user_has_no_right_to_the_socket_and_nothing_is_sent(run, loop, stopped, folder) -> None:
     for place in (folder.parent, *folder.parent.parents[:2]):
         place.chmod(0o755)
     said = as_user(folder, run.path)
@@ -454,8 +456,6 @@ def test_another_user_has_no_right_to_the_socket_and_nothing_is_sent(run, loop, 
 
 @needs_root
 def test_a_group_that_was_given_the_right_has_it(folder) -> None:
-    import grp
-
     group = grp.getgrgid(12).gr_name if _has_group(12) else grp.getgrall()[-1].gr_name
     gid = grp.getgrnam(group).gr_gid
     for place in (folder.parent, *folder.parent.parents[:2]):
@@ -471,8 +471,6 @@ def test_a_group_that_was_given_the_right_has_it(folder) -> None:
 
 
 def _has_group(gid: int) -> bool:
-    import grp
-
     return any(one.gr_gid == gid for one in grp.getgrall())
 
 
@@ -481,7 +479,8 @@ def test_no_right_is_one_message() -> None:
 
 
 def test_the_estop_imports_no_command_line_and_no_arrays() -> None:
-    code = "import sys, edgerl.runtime.control.estop; print(sorted({'typer', 'rich', 'numpy', 'json', 'dataclasses'} & set(sys.modules)))"
+    heavy = {"typer", "rich", "numpy", "json", "dataclasses"}
+    code = f"import sys, edgerl.runtime.control.estop; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

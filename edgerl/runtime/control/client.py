@@ -23,6 +23,7 @@ from edgerl.runtime.control.messages import (
     Ask,
     Reply,
     RunStatus,
+    Stage,
     Verb,
     decode_reply,
     encode_ask,
@@ -80,9 +81,9 @@ class Control:
         """Leave FALLBACK or STOPPED, and put the policy in charge again; returns when it is."""
         return self._settle(self._ask("rearm"), timeout_s)
 
-    def disarm(self) -> RunStatus:
-        """Take the policy out of charge: the robot gets the safe command."""
-        return self._ask("disarm")
+    def disarm(self, *, timeout_s: float = SETTLE_S) -> RunStatus:
+        """Take the policy out of charge; returns when the robot gets the safe command."""
+        return self._leave("running", self._ask("disarm"), timeout_s)
 
     def reset(self) -> RunStatus:
         """Leave FALLBACK or STOPPED for SAFE."""
@@ -138,15 +139,18 @@ class Control:
             raise ControlError(str(error)) from error
 
     def _settle(self, asked: RunStatus, timeout_s: float) -> RunStatus:
-        until = time.monotonic() + timeout_s
-        now = asked
-        while now.loop.stage == "arming" and now.loop.armed == asked.loop.armed:
-            if time.monotonic() > until:
-                raise RequestRefused(f"The run '{self.name}' is not armed after {timeout_s:g} s and still trying.")
-            time.sleep(_LOOK_EVERY_S)
-            now = self.status()
+        now = self._leave("arming", asked, timeout_s)
         if now.loop.armed == asked.loop.armed and now.loop.stage != "running":
             missing = ", ".join(now.loop.arm_missing) or "nothing that the guardian names"
             why = now.loop.message or f"What was missing: {missing}."
             raise RequestRefused(f"The run '{self.name}' was not armed; it is in mode {now.loop.mode}. {why}")
+        return now
+
+    def _leave(self, stage: Stage, now: RunStatus, timeout_s: float) -> RunStatus:
+        until = time.monotonic() + timeout_s
+        while now.loop.stage == stage:
+            if time.monotonic() > until:
+                raise RequestRefused(f"The run '{self.name}' is still {stage} after {timeout_s:g} s.")
+            time.sleep(_LOOK_EVERY_S)
+            now = self.status()
         return now

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import socket
 import stat
 import time
@@ -17,11 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgerl.errors import ControlError
-from edgerl.runtime.control.places import SUFFIX, check_length, check_name, dial, folders, name_of
+from edgerl.runtime.control.places import SUFFIX, check_length, dial, folders, name_of
 
 BACKLOG = 16
 _LOCK_S = 2.0
 """A folder that many can read can be locked by any of them, without end."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MODE, _GROUP_MODE = 0o600, 0o660
 _FOLDER_MODE, _GROUP_FOLDER_MODE = 0o700, 0o750
 
@@ -81,7 +83,7 @@ class Listener:
             ) from error
 
     def _bind_in_a_folder(self, options: ControlOptions) -> None:
-        name = check_name(options.name)
+        name = _checked(options.name)
         names = [name] if options.exact else [name, *(f"{name}-{number}" for number in range(2, 100))]
         refusals = []
         for folder in folders():
@@ -141,6 +143,20 @@ class Listener:
             path.chmod(_GROUP_MODE)
         self.socket.listen(BACKLOG)
         self.socket.setblocking(False)  # noqa: FBT003
+
+
+def _checked(name: str) -> str:
+    """Return a run's name.
+
+    Raises:
+        ControlError: It could not be a file's.
+    """
+    if not _NAME.fullmatch(name):
+        raise ControlError(
+            f"{name!r} is not a name for a run. Valid: 1 to 63 letters, digits, dots, dashes and underscores, with a "
+            "letter or digit first."
+        )
+    return name
 
 
 def _is_live(path: str) -> bool:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import socket
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -22,7 +20,6 @@ MAX_PATH_BYTES = 107
 """Of ``sockaddr_un`` in Linux, less the zero at its end."""
 PATIENCE_S = 2.0
 """A run that is alive answers within milliseconds."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 class Connection:
@@ -34,20 +31,6 @@ class Connection:
         self.socket = connected
 
 
-def check_name(name: str) -> str:
-    """Return a run's name.
-
-    Raises:
-        ControlError: It could not be a file's.
-    """
-    if not _NAME.fullmatch(name):
-        raise ControlError(
-            f"{name!r} is not a name for a run. Valid: 1 to 63 letters, digits, dots, dashes and underscores, with a "
-            "letter or digit first."
-        )
-    return name
-
-
 def folders(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """Return where control sockets may lie, the first choice first."""
     environ = os.environ if environ is None else environ
@@ -56,7 +39,7 @@ def folders(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
     shared = ["/run/edgerl"]
     personal = [f"{own}/edgerl"] if own else []
     found += shared + personal if os.geteuid() == 0 else personal + shared
-    found.append(f"{tempfile.gettempdir()}/edgerl-{os.geteuid()}")
+    found.append(f"{environ.get('TMPDIR') or '/tmp'}/edgerl-{os.geteuid()}")  # noqa: S108  judged before it is used
     return tuple(dict.fromkeys(found))
 
 

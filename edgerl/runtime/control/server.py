@@ -16,7 +16,7 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 
@@ -140,13 +140,14 @@ class ControlServer:
             self._shared.answers.append((asked, refusal))
         os.eventfd_write(self._wake, 1)
 
-    def connect(self, stop_robot: Callable[[], None] | None) -> None:
-        """Say what an e-stop calls, from the thread; None: nothing any more. One that came before is done now."""
-        with self._shared.lock:
-            self._shared.stop_robot = stop_robot
-            if stop_robot is not None and self._shared.estop_early:
-                self._shared.estop_early = False
-                stop_robot()
+    @contextlib.contextmanager
+    def wired(self, stop_robot: Callable[[], None]) -> Iterator[None]:
+        """Meanwhile an e-stop calls ``stop_robot``, from the thread; one that came before is done now."""
+        self._wire(stop_robot)
+        try:
+            yield
+        finally:
+            self._wire(None)
 
     def close(self) -> None:
         """Cut everybody off and remove the socket."""
@@ -168,6 +169,13 @@ class ControlServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _wire(self, stop_robot: Callable[[], None] | None) -> None:
+        with self._shared.lock:
+            self._shared.stop_robot = stop_robot
+            if stop_robot is not None and self._shared.estop_early:
+                self._shared.estop_early = False
+                stop_robot()
 
     def _serve(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's to hear

@@ -1,0 +1,74 @@
+"""How a run stands, in words: for the person who watches, the client who asks, and the message at the end."""
+
+from __future__ import annotations
+
+import time
+
+from edgerl.runtime.control.messages import LoopStatus, Stage
+from edgerl.runtime.enums import ArmBlocker, Clock, Event, Mode
+from edgerl.runtime.structs import Status
+
+_FAULTS = {
+    Event.BUCKET_FAULT: "too many of its last ticks had no action in time, no new state or a rejected command",
+    Event.JITTER_FAULT: "too many of its last ticks woke up too late",
+    Event.LAPSED: "the command written last had lapsed before the next one",
+    Event.STATE_FROZEN: "the robot's state did not change any more, which its noise makes impossible",
+    Event.STATE_LIMIT: "the robot's state is outside the limits of the envelope",
+    Event.STATE_FAULT: "the robot's state was not finite, not representable or did not come in time, or it said BYE",
+    Event.INFERENCE_TIMEOUT: "the policy owed an answer for too long",
+    Event.POLICY_FAULT: "the policy process ended",
+    Event.DEAD_MAN: "the dead-man switch was released",
+    Event.SUPERVISOR_FAULT: "the supervisor gave no sign of life in time",
+    Event.ESTOP: "the robot's e-stop was pressed",
+}
+
+
+def blockers(status: Status) -> tuple[str, ...]:
+    """Return what kept the last ARM from happening."""
+    return tuple(
+        str(blocker.name).lower().replace("_", " ") for blocker in ArmBlocker if status.arm_blockers & blocker
+    )  # fmt: skip
+
+
+def missing(status: Status) -> str:
+    """Return the same as one phrase."""
+    return ", ".join(blockers(status)) or "nothing that the guardian names"
+
+
+def fault_message(status: Status, *, policy_death: str | None, estop_by: str) -> str:
+    """Return what led to FALLBACK or STOPPED.
+
+    Args:
+        status: With a fault.
+        policy_death: How the policy process ended, where it did.
+        estop_by: Who asked for an e-stop on the control socket, where somebody did.
+    """
+    fault = Event(status.fault)
+    reason = _FAULTS.get(fault, fault.name.lower().replace("_", " "))
+    if fault is Event.ESTOP and estop_by:
+        reason = f"an e-stop came from {estop_by}"
+    elif fault is not Event.ESTOP and policy_death:
+        reason = f"the policy process {policy_death}"
+    return f"Fault in tick {status.fault_tick:,}: {reason}."
+
+
+def loop_status(stage: Stage, status: Status, *, policy: str, message: str) -> LoopStatus:
+    """Return what the control socket tells of the loop."""
+    fault = Event(status.fault)
+    return LoopStatus(
+        at_ns=time.monotonic_ns(),
+        stage=stage,
+        mode=Mode(status.mode).name,
+        clock=Clock(status.clock).name,
+        ticks=int(status.ticks),
+        armed=int(status.armed),
+        arm_refused=int(status.arm_refused),
+        arm_missing=blockers(status),
+        fault="" if fault is Event.NOMINAL else fault.name.lower(),
+        fault_tick=int(status.fault_tick),
+        policy=policy,
+        message=message,
+        actions_late=int(status.actions_late),
+        states_lost=int(status.states_lost),
+        missed_periods=int(status.missed_periods),
+    )

@@ -1,0 +1,311 @@
+"""Runs that are asked from outside while they go on: real processes, a real socket, the real guardian."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgerl.errors import LoopError, NoSuchRun, RequestRefused
+from edgerl.runtime.control.client import Control, connect
+from edgerl.runtime.control.estop import send_estop
+from edgerl.runtime.control.listener import ControlOptions
+from edgerl.runtime.control.messages import RunStatus
+from edgerl.runtime.enums import Mode, Source
+from edgerl.runtime.layout import layout_of
+from edgerl.runtime.recording import read_recording
+from edgerl.runtime.result import RunResult
+from edgerl.runtime.robots import PlantProcess, PlantSettings
+from edgerl.runtime.run import RunOptions, run_load
+from tests import loop_parts
+from tests.loop_parts import MS
+
+CLOCKWORK = "loop_environment:Clockwork-v0"
+PENDULUM = loop_parts.spec_of(20 * MS)
+ME = pwd.getpwuid(os.getuid()).pw_name
+OPTIONS = RunOptions(control=ControlOptions("robot"), timeouts=loop_parts.impatient())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def core(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGERL_CORE_DIR", str(loop_parts.core_folder(tmp_path_factory)))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch) -> Path:
+    place = tmp_path / "r"
+    place.mkdir(mode=0o700)
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(place))
+    return place
+
+
+@pytest.fixture(autouse=True)
+def no_child_is_left():
+    yield
+    assert loop_parts.children() == {}
+
+
+@pytest.fixture(scope="module")
+def load():
+    return loop_parts.load_of(PENDULUM, loop_parts.linear(PENDULUM, np.zeros(3), bias=0.5))
+
+
+class Going:
+    """A run in a thread of its own, and a client of it."""
+
+    def __init__(self, load, robot: str, path: Path, options: RunOptions) -> None:
+        self.result: RunResult | None = None
+        self.error: BaseException | None = None
+        self._arguments = (load, robot, path, options)
+        self._thread = threading.Thread(target=self._live)
+        self._thread.start()
+        self.client = self._connect()
+
+    def _live(self) -> None:
+        try:
+            self.result = run_load(*self._arguments)
+        except BaseException as error:  # noqa: BLE001  the test looks at it
+            self.error = error
+
+    def _connect(self) -> Control:
+        while True:
+            try:
+                return connect("robot")
+            except NoSuchRun:  # noqa: PERF203
+                if not self._thread.is_alive():
+                    raise
+                time.sleep(0.005)
+
+    def until(self, reached: Callable[[RunStatus], bool], timeout_s: float = 20.0) -> RunStatus:
+        end = time.monotonic() + timeout_s
+        while not reached(status := self.client.status()):
+            assert time.monotonic() < end, status
+            time.sleep(0.02)
+        return status
+
+    def stage(self, name: str) -> RunStatus:
+        return self.until(lambda status: status.loop.stage == name)
+
+    def end(self) -> RunResult:
+        self._thread.join(20.0)
+        assert self.error is None, self.error
+        assert self.result is not None
+        return self.result
+
+
+@contextmanager
+def going(load, robot: str, path: Path, options: RunOptions = OPTIONS) -> Iterator[Going]:
+    run = Going(load, robot, path, options)
+    try:
+        yield run
+    finally:
+        if run._thread.is_alive():
+            with connect("robot") as other:
+                other.own(take=True)
+                other.stop()
+        run._thread.join(20.0)
+        run.client.close()
+
+
+@pytest.fixture
+def robot(load) -> Iterator[str]:
+    """A robot that was there before the run, as a real one is."""
+    with PlantProcess(CLOCKWORK, layout_of(load.engine.spec), PlantSettings(episodes=1000)) as plant:
+        yield f"udp:127.0.0.1:{plant.address[1]}"
+
+
+def test_a_real_robot_stands_in_safe_until_somebody_arms_it(load, robot, tmp_path) -> None:
+    with going(load, robot, tmp_path / "run") as run:
+        waiting = run.stage("waiting")
+        assert (waiting.loop.mode, waiting.loop.policy, waiting.loop.armed) == ("SAFE", "ready", 0)
+        assert (waiting.robot, waiting.owner) == (robot, None)
+        time.sleep(0.2)
+        assert run.client.status().loop.armed == 0
+        armed = run.client.arm()
+        assert (armed.loop.stage, armed.loop.mode, armed.owner is not None) == ("running", "ACTIVE", True)
+        run.client.disarm()
+        assert run.stage("waiting").loop.mode == "SAFE"
+        assert run.client.arm().loop.armed == 2
+        run.client.stop()
+        result = run.end()
+    assert (result.ended, result.fault) == ("stopped", None)
+    rows = read_recording(tmp_path / "run").records
+    first = int(np.argmax(rows["mode"] == Mode.ACTIVE))
+    assert first > 10
+    assert set(rows["source"][1:first].tolist()) <= {int(Source.SAFE), int(Source.LAPSE)}
+    modes = [span.mode for span in result.modes if span.mode != "STOPPED"]
+    assert [mode for index, mode in enumerate(modes) if index == 0 or modes[index - 1] != mode] == [
+        "SAFE", "ACTIVE", "SAFE", "ACTIVE", "SAFE",
+    ]  # fmt: skip
+
+
+def test_after_an_estop_the_robot_is_kept_and_rearm_goes_on(load, robot, tmp_path) -> None:
+    """Longer than the robot keeps a session in which it hears nothing."""
+    with going(load, robot, tmp_path / "run") as run:
+        run.stage("waiting")
+        run.client.arm()
+        send_estop()
+        stopped = run.stage("stopped")
+        assert (stopped.loop.mode, stopped.loop.fault) == ("STOPPED", "estop")
+        assert f"an e-stop came from {ME} (uid {os.getuid()}, pid " in stopped.loop.message
+        with pytest.raises(RequestRefused, match="edgerl rearm"):
+            run.client.arm()
+        time.sleep(2.5)
+        assert run.client.status().loop.mode == "STOPPED"
+        assert run.client.rearm().loop.mode == "ACTIVE"
+        time.sleep(0.1)
+        assert run.client.status().loop.fault == ""
+        run.client.stop()
+        result = run.end()
+    assert (result.ended, result.fault) == ("stopped", None)
+
+
+def test_a_reset_leads_to_safe_and_no_further(load, robot, tmp_path) -> None:
+    with going(load, robot, tmp_path / "run") as run:
+        run.stage("waiting")
+        run.client.arm()
+        run.client.estop()
+        run.stage("stopped")
+        run.client.reset()
+        assert run.stage("waiting").loop.mode == "SAFE"
+        time.sleep(0.2)
+        assert run.client.status().loop.armed == 1
+
+
+def test_a_run_that_is_ended_while_stopped_says_why_it_was(load, robot, tmp_path) -> None:
+    with going(load, robot, tmp_path / "run") as run:
+        run.stage("waiting")
+        run.client.arm()
+        os.kill(loop_parts.children()["policy"], signal.SIGKILL)
+        stopped = run.stage("stopped")
+        assert (stopped.loop.fault, "SIGKILL" in stopped.loop.policy) == ("policy_fault", True)
+        with pytest.raises(RequestRefused, match="SIGKILL"):
+            run.client.rearm()
+        run.client.stop()
+        result = run.end()
+    assert (result.ended, result.fault) == ("fault", "policy_fault")
+    assert "SIGKILL" in result.message
+
+
+def test_an_estop_ends_a_run_that_does_not_stay_and_names_who(load, tmp_path) -> None:
+    with going(load, f"gym:{CLOCKWORK}", tmp_path / "run") as run:
+        run.stage("running")
+        run.client.estop()
+        result = run.end()
+    assert (result.ended, result.fault) == ("estop", "estop")
+    assert f"an e-stop came from {ME} (uid {os.getuid()}, pid " in result.message
+    rows = read_recording(tmp_path / "run").records
+    assert rows["mode"][-1] == Mode.STOPPED
+    assert rows["source"][rows["mode"] == Mode.STOPPED][0] == Source.SAFE  # once more, then nothing
+
+
+def test_an_estop_while_the_run_starts_lets_it_never_arm(load, tmp_path) -> None:
+    with going(load, f"gym:{CLOCKWORK}", tmp_path / "run") as run:
+        run.client.estop()
+        result = run.end()
+    assert (result.ended, result.fault) == ("estop", "estop")
+    rows = read_recording(tmp_path / "run").records
+    assert not (rows["mode"] == Mode.ACTIVE).any()
+
+
+def test_a_run_that_starts_can_be_stopped(load, tmp_path) -> None:
+    run = Going(load, f"gym:{CLOCKWORK}", tmp_path / "run", OPTIONS)
+    with pytest.raises(RequestRefused, match="is starting"):
+        run.client.arm()
+    run.client.stop()
+    run._thread.join(20.0)
+    run.client.close()
+    assert isinstance(run.error, KeyboardInterrupt)
+
+
+def test_a_gym_robot_may_wait_too_and_be_disarmed(load, tmp_path) -> None:
+    with going(load, f"gym:{CLOCKWORK}", tmp_path / "run", replace(OPTIONS, arm=False)) as run:
+        run.stage("waiting")
+        run.client.arm()
+        run.client.disarm()
+        run.stage("waiting")
+        run.client.stop()
+        assert run.end().ended == "stopped"
+
+
+def test_a_robot_that_leaves_ends_a_run_that_waits(load, tmp_path) -> None:
+    with (
+        PlantProcess(CLOCKWORK, layout_of(PENDULUM), PlantSettings()) as plant,
+        going(load, f"udp:127.0.0.1:{plant.address[1]}", tmp_path / "run") as run,
+    ):
+        run.stage("waiting")
+        plant._child.send(signal.SIGINT)
+        result = run.end()
+    assert result.ended == "fault"
+    assert "The robot left" in result.message
+
+
+def test_a_robot_that_falls_silent_ends_a_run_that_waits(load, robot, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("edgerl.runtime.drive.SILENT_S", 0.5)
+    with going(load, robot, tmp_path / "run") as run:
+        run.stage("waiting")
+        os.kill(loop_parts.children()["plant"], signal.SIGSTOP)
+        result = run.end()
+        os.kill(loop_parts.children()["plant"], signal.SIGCONT)
+    assert result.ended == "fault"
+    assert "sent no state for 0.5 s" in result.message
+
+
+def test_a_guardian_that_does_not_arm_is_no_end_where_a_person_asked(robot, tmp_path) -> None:
+    wide, narrow = PENDULUM, loop_parts.spec_of(20 * MS, -1.0, 1.0)
+    load = loop_parts.load_of(wide, loop_parts.linear(wide, np.zeros(3), bias=1.9))
+    load = replace(load, envelope=loop_parts.quick_envelope(narrow))
+    options = replace(OPTIONS, timeouts=replace(OPTIONS.timeouts, arm_s=5.0))
+    with going(load, robot, tmp_path / "run", options) as run:
+        run.stage("waiting")
+        with pytest.raises(RequestRefused, match=r"not armed.*mode SAFE.*rejected"):
+            run.client.arm()
+        assert run.client.status().loop.stage == "waiting"
+
+
+def test_a_run_that_nobody_could_arm_is_refused(load, tmp_path) -> None:
+    with pytest.raises(LoopError, match=r"Nobody could arm.*RunOptions\.control"):
+        run_load(load, "udp:127.0.0.1:9", tmp_path / "run", RunOptions())
+    with pytest.raises(LoopError, match="Nobody could reset"):
+        run_load(load, "udp:127.0.0.1:9", tmp_path / "run", RunOptions(arm=True, stay=True))
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "edgerl", *words], capture_output=True, text=True, check=False)
+
+
+def test_the_commands_ask_and_answer_as_the_page_says(load, robot, tmp_path) -> None:
+    with going(load, robot, tmp_path / "run") as run:
+        run.stage("waiting")
+        status = command("status", "--json")
+        assert json.loads(status.stdout)["loop"]["mode"] == "SAFE"
+        assert command("arm", "--as", "alice").returncode == 0
+        refused = command("disarm", "--as", "bob", "--json")
+        assert (refused.returncode, json.loads(refused.stdout)["error"]["type"]) == (3, "RequestRefused")
+        stopped = command("estop")
+        assert (stopped.returncode, stopped.stderr) == (0, "e-stop: robot\n")
+        run.stage("stopped")
+        assert "alice" in command("status").stderr
+        assert command("rearm", "--as", "alice").returncode == 0
+        assert command("own", "--take", "--as", "bob").returncode == 0
+        assert command("release", "--as", "bob").returncode == 0
+        assert command("estop", "--name", "nobody").returncode == 1
+        assert command("stop").returncode == 0
+        run.end()
+    gone = command("status")
+    assert (gone.returncode, "No run is alive" in gone.stderr) == (1, True)
