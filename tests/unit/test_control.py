@@ -9,6 +9,7 @@ import select
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -434,6 +435,17 @@ for attempt in (lambda: connect("walker").status(), lambda: connect(control={soc
 """
 
 
+@pytest.fixture
+def open_folder(monkeypatch) -> Iterator[Path]:
+    """A folder that every user can reach; the ones that pytest makes are this user's alone."""
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        folder = Path(place) / "r"
+        folder.mkdir(mode=0o700)
+        monkeypatch.setenv("RUNTIME_DIRECTORY", str(folder))
+        yield folder
+
+
 def as_user(folder: Path, path: str, gid: int = NOBODY) -> list[str]:
     code = AS_NOBODY.format(
         path=[str(Path(edgerl.__file__).parent.parent)], folder=str(folder), gid=gid, uid=NOBODY, socket=path
@@ -443,35 +455,26 @@ def as_user(folder: Path, path: str, gid: int = NOBODY) -> list[str]:
 
 
 @needs_root
-def test_another_user_has_no_right_to_the_socket_and_nothing_is_sent(run, loop, stopped, folder) -> None:
-    for place in (folder.parent, *folder.parent.parents[:2]):
-        place.chmod(0o755)
-    said = as_user(folder, run.path)
-    folder.chmod(0o755)  # and where only the socket's own rights are in the way
-    said += as_user(folder, run.path)
+def test_another_user_has_no_right_to_the_socket_and_nothing_is_sent(open_folder, run, loop, stopped) -> None:
+    said = as_user(open_folder, run.path)
+    open_folder.chmod(0o755)  # and where only the socket's own rights are in the way
+    said += as_user(open_folder, run.path)
     assert len(said) == 6
     assert all(line.startswith("NoRight 1 ") and "nothing was sent" in line for line in said)
     assert (stopped, loop) == ([], [])
 
 
 @needs_root
-def test_a_group_that_was_given_the_right_has_it(folder) -> None:
-    group = grp.getgrgid(12).gr_name if _has_group(12) else grp.getgrall()[-1].gr_name
-    gid = grp.getgrnam(group).gr_gid
-    for place in (folder.parent, *folder.parent.parents[:2]):
-        place.chmod(0o755)
-    with ControlServer(ControlOptions("walker", group=group), ABOUT) as run:
+def test_a_group_that_was_given_the_right_has_it(open_folder) -> None:
+    group = next(one for one in grp.getgrall() if one.gr_gid not in (0, NOBODY))
+    with ControlServer(ControlOptions("walker", group=group.gr_name), ABOUT) as run:
         assert Path(run.path).stat().st_mode & 0o777 == 0o660
-        assert folder.stat().st_mode & 0o777 == 0o750
-        said = as_user(folder, run.path, gid)
+        assert open_folder.stat().st_mode & 0o777 == 0o750
+        said = as_user(open_folder, run.path, group.gr_gid)
         assert said[0].startswith("did RunStatus(name='walker'")
         assert said[2] == "did ('walker',)"
-        assert "nobody" in run.estop_by
-        assert all(line.startswith("NoRight") for line in as_user(folder, run.path))
-
-
-def _has_group(gid: int) -> bool:
-    return any(one.gr_gid == gid for one in grp.getgrall())
+        assert f"(uid {NOBODY}, pid " in run.estop_by
+        assert all(line.startswith("NoRight") for line in as_user(open_folder, run.path))
 
 
 def test_no_right_is_one_message() -> None:
