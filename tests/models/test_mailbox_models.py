@@ -113,7 +113,10 @@ def test_the_checker_says_of_known_programs_what_rc11_says(tmp_path):
 
 @pytest.mark.parametrize(
     "scenarios",
-    [["bare", "successor", "observation", "action", "round-trip", "status", "ring", "requests", "operator"], ["late-round-trip"]],
+    [
+        ["bare", "successor", "observation", "action", "round-trip", "status", "ring", "requests", "operator"],
+        ["late-round-trip"],
+    ],
     ids=["each", "late"],
 )
 def test_no_execution_mixes_a_copy_takes_a_stale_one_or_loses_a_wake_up(tmp_path, scenarios):
