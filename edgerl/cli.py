@@ -279,6 +279,10 @@ def run(
     control_group: Annotated[
         str | None, typer.Option(help="Group whose members may use the control socket, too.")
     ] = None,
+    watchdog: Annotated[
+        str | None,
+        typer.Option(help="Device of a hardware watchdog, such as /dev/watchdog: restarts a machine that hangs."),
+    ] = None,
     recording: Annotated[
         Path | None,
         typer.Option(help="New file for the record of every tick; otherwise one named after bundle and time."),
@@ -303,6 +307,8 @@ def run(
         ticks=ticks,
         arm=arm,
         stay=stay,
+        notify=True,
+        watchdog=watchdog,
         control=ControlOptions(name or run_name(bundle), exact=name is not None, path=control, group=control_group),
     )
     with presentation.run_progress(quiet=as_json) as on_progress:

@@ -18,6 +18,7 @@ from edgerl.runtime.control.messages import Stage
 from edgerl.runtime.control.server import Asked, ControlServer
 from edgerl.runtime.course import Course, End, Progress
 from edgerl.runtime.enums import Clock, Event, Mode, Request, StateFlag
+from edgerl.runtime.health import Health
 from edgerl.runtime.interrupts import Interrupts
 from edgerl.runtime.result import Ending
 from edgerl.runtime.robots import PlantProcess
@@ -42,6 +43,7 @@ class Drive:
         plant: The robot's process, where we have it.
         interrupts: What a person asks for at the terminal.
         control: What people ask for from outside, where they can.
+        health: What the watchdogs are told.
         course: What the run does by itself.
         on_progress: Called with where the run is.
     """
@@ -52,6 +54,7 @@ class Drive:
         plant: PlantProcess | None,
         interrupts: Interrupts,
         control: ControlServer | None,
+        health: Health,
         *,
         course: Course,
         on_progress: Callable[[Progress], None],
@@ -60,6 +63,7 @@ class Drive:
         self._plant = plant
         self._interrupts = interrupts
         self._control = control
+        self._health = health
         self._course = course
         self._on_progress = on_progress
         self._stage: Stage = "loading"
@@ -102,6 +106,7 @@ class Drive:
             plant.listen()
         if control:
             self._listen(control, status)
+        self._health.tell(self._stage, status, f"{self._stage}: {Mode(status.mode).name}. {self._message}".strip())
         now = time.monotonic()
         if now - self._shown >= PROGRESS_S:
             self._shown = now

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 import edgerl
+from edgerl.runtime.notify import VARIABLES
 
 _PR_SET_PDEATHSIG = 1
 """``linux/prctl.h``."""
@@ -53,7 +54,7 @@ class Child:
             stderr=self._stderr,
             pass_fds=tuple(fds),
             start_new_session=True,
-            env={**os.environ, **(environment or {})},
+            env={name: value for name, value in os.environ.items() if name not in VARIABLES} | dict(environment or {}),
         )
         self.pid = self._process.pid
         self.pidfd = os.pidfd_open(self.pid)

@@ -28,9 +28,11 @@ from edgerl.runtime.course import Course, End, Progress
 from edgerl.runtime.drive import Drive
 from edgerl.runtime.enums import Clock, Event, Request
 from edgerl.runtime.envelope_config import apply_envelope
+from edgerl.runtime.health import Health, fresh_ns
 from edgerl.runtime.interrupts import Interrupts, catch_interrupts
 from edgerl.runtime.job import Job
 from edgerl.runtime.layout import Layout, layout_of
+from edgerl.runtime.notify import Notifier
 from edgerl.runtime.observation_config import apply_terms
 from edgerl.runtime.recording import (
     SCHEMA,
@@ -47,6 +49,7 @@ from edgerl.runtime.segments import ring_capacity
 from edgerl.runtime.session import Session, Terms, open_session
 from edgerl.runtime.structs import Config
 from edgerl.runtime.supervisor import BYE_FAULT, BYE_FINISHED, BYE_STOPPED, Supervisor, Timeouts
+from edgerl.runtime.watchdog import Watchdog
 from edgerl.spec import PolicySpec
 from edgerl.target import Target, host_target
 
@@ -71,6 +74,10 @@ class RunOptions:
     has a control socket."""
     control: ControlOptions | None = None
     """The run's control socket; None: it has none."""
+    notify: bool = False
+    """Tell systemd how the run stands, where it runs as a service of ``Type=notify``."""
+    watchdog: str | None = None
+    """Device of a hardware watchdog, which restarts the machine when the run hangs; None: not used."""
     ticks: int | None = None
     """Ends the run after at least so many ticks in charge; None: when the robot is done."""
     seed: int = 0
@@ -201,11 +208,13 @@ def run_load(
                 timeouts=options.timeouts,
             )
         )
+        health = stack.enter_context(_health(options, config))
         drive = Drive(
-            supervisor, plant, interrupts, control, course=course, on_progress=on_progress or (lambda _: None)
+            supervisor, plant, interrupts, control, health, course=course, on_progress=on_progress or (lambda _: None)
         )
         with control.wired(lambda: supervisor.request(Request.ESTOP)) if control else contextlib.nullcontext():
             end = drive.run()
+        health.orderly = supervisor.guardian.alive
         supervisor.stop(_BYE[end.how])
         if plant:
             plant.finish(patience_s=FAREWELL_S)
@@ -237,6 +246,12 @@ def _control(options: RunOptions, load: Load, robot: str, recording: Path) -> Co
     loop = LoopStatus(at_ns=time.monotonic_ns())
     about = RunStatus("", os.getpid(), robot, load.bundle, str(recording), time.time_ns(), None, 0, loop)
     return ControlServer(options.control, about)
+
+
+def _health(options: RunOptions, config: Config) -> Health:
+    notifier = Notifier.of(os.environ) if options.notify else Notifier()
+    watchdog = Watchdog(options.watchdog) if options.watchdog else None
+    return Health(notifier, watchdog, fresh_ns(config.period_ns, config.state_timeout_ns))
 
 
 def _meanwhile(interrupts: Interrupts, control: ControlServer | None) -> Callable[[], None]:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgerl.errors import LoopError, NoSuchRun, RequestRefused
+from edgerl.errors import LoopError, NoSuchRun, PlatformError, RequestRefused
 from edgerl.runtime.control.client import Control, connect
 from edgerl.runtime.control.estop import send_estop
 from edgerl.runtime.control.listener import ControlOptions
@@ -283,6 +283,31 @@ def test_a_run_that_nobody_could_arm_is_refused(load, tmp_path) -> None:
         run_load(load, "udp:127.0.0.1:9", tmp_path / "run", RunOptions())
     with pytest.raises(LoopError, match="Nobody could reset"):
         run_load(load, "udp:127.0.0.1:9", tmp_path / "run", RunOptions(arm=True, stay=True))
+
+
+@pytest.mark.parametrize(("killed", "end"), [(None, b"V"), ("guardian", b"\0"), ("policy", b"V")])
+def test_the_machines_watchdog_is_stroked_and_outlives_a_guardian_that_died(load, tmp_path, killed, end) -> None:
+    device = tmp_path / "watchdog"
+    os.mkfifo(device)
+    reader = os.open(device, os.O_RDONLY | os.O_NONBLOCK)
+    with going(load, f"gym:{CLOCKWORK}", tmp_path / "run", replace(OPTIONS, watchdog=str(device))) as run:
+        run.stage("running")
+        if killed:
+            os.kill(loop_parts.children()[killed], signal.SIGKILL)
+        else:
+            run.client.stop()
+        run.end()
+    said = os.read(reader, 1000)
+    os.close(reader)
+    assert said[:1] == b"\0"
+    assert said[-1:] == end
+
+
+def test_a_watchdog_that_is_not_there_refuses_the_run(load, tmp_path) -> None:
+    options = replace(OPTIONS, watchdog=str(tmp_path / "none"))
+    with pytest.raises(PlatformError, match="cannot be opened"):
+        run_load(load, f"gym:{CLOCKWORK}", tmp_path / "run", options)
+    assert not (tmp_path / "run").exists()
 
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
