@@ -307,7 +307,6 @@ def test_a_watchdog_that_is_not_there_refuses_the_run(load, tmp_path) -> None:
     options = replace(OPTIONS, watchdog=str(tmp_path / "none"))
     with pytest.raises(PlatformError, match="cannot be opened"):
         run_load(load, f"gym:{CLOCKWORK}", tmp_path / "run", options)
-    assert not (tmp_path / "run").exists()
 
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
