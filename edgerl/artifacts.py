@@ -20,9 +20,11 @@ from edgerl.errors import EdgerlError, UnreadableFile
 from edgerl.graph import graph_inputs, opset_of, parse_onnx, read_bytes
 from edgerl.importers import CheckpointDescription, describe_checkpoint
 from edgerl.model import find_spec, load_model, read_model
-from edgerl.runtime.recording import MAGIC as RECORDING_MAGIC
-from edgerl.runtime.recording import Header, read_recording
-from edgerl.runtime.result import Misses, ModeSpan, Timing, misses_of, modes_of, timing_of
+from edgerl.runtime.recording import Header
+from edgerl.runtime.recording.container import MAGIC as MCAP_MAGIC
+from edgerl.runtime.recording.read import read_recording
+from edgerl.runtime.result import Misses, ModeSpan, Timing
+from edgerl.runtime.tally import tally_of
 from edgerl.spec import PolicySpec, Unknown
 
 Kind = Literal["bundle", "recording", "model", "checkpoint"]
@@ -89,10 +91,10 @@ def kind_of(path: Path | str) -> Kind:
         return "checkpoint"
     try:
         with path.open("rb") as file:
-            head = file.read(len(RECORDING_MAGIC))
+            head = file.read(len(MCAP_MAGIC))
     except OSError as error:
         raise UnreadableFile(path, error.strerror or str(error)) from error
-    if head.startswith(RECORDING_MAGIC[:6]):
+    if head == MCAP_MAGIC:
         return "recording"
     return {".edgerl": "bundle", ".onnx": "model"}.get(path.suffix, "checkpoint")  # type: ignore[return-value]
 
@@ -160,14 +162,15 @@ def _parameters(proto: ModelProto) -> int:
 
 
 def _describe_recording(path: Path) -> RecordingDescription:
-    recording = read_recording(path)
+    recording = read_recording(path, arrays=())
+    tally = tally_of(recording)
     return RecordingDescription(
         path=str(path),
         complete=recording.complete,
         ticks=len(recording.records),
         lost=recording.lost,
         header=recording.header,
-        misses=misses_of(recording.records),
-        modes=modes_of(recording.records),
-        timing=timing_of(recording),
+        misses=tally.misses,
+        modes=tally.modes,
+        timing=tally.timing,
     )

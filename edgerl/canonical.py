@@ -37,7 +37,8 @@ _ADDED = "edgerl.added"
 def added(default: T) -> T:
     """Declare a dataclass field that came after the first form of its class.
 
-    ``clock: str = added("grid")``. The default must mean what every document without the field means, and can never be changed again.
+    ``clock: str = added("grid")``. The default must mean what every document without the field means, and can never be
+    changed again.
     """
     return dataclasses.field(default=default, metadata={_ADDED: True})
 

@@ -285,8 +285,17 @@ def run(
     ] = None,
     recording: Annotated[
         Path | None,
-        typer.Option(help="New file for the record of every tick; otherwise one named after bundle and time."),
+        typer.Option(help="New file for every tick (MCAP); otherwise one named after bundle and time."),
     ] = None,
+    record: Annotated[
+        bool, typer.Option("--record/--no-record", help="Record every tick. The dumps of faults are written anyway.")
+    ] = True,
+    record_limit: Annotated[
+        float | None, typer.Option(help="Stop recording, not the run, at so many GB.", min=0.001, show_default=False)
+    ] = None,
+    before_fault: Annotated[
+        float, typer.Option(help="Seconds before a fault that its dump holds.", min=0, max=60)
+    ] = 5.0,
     report: Annotated[Path | None, typer.Option(help="HTML file to write a report into.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -298,6 +307,7 @@ def run(
         raise typer.BadParameter("the path names the run already; leave one of the two away", param_hint="--name")
     from edgerl.run import run_file, run_name
     from edgerl.runtime.control.listener import ControlOptions
+    from edgerl.runtime.recording.recorder import Keep
     from edgerl.runtime.run import RunOptions
 
     options = RunOptions(
@@ -310,6 +320,7 @@ def run(
         notify=True,
         watchdog=watchdog,
         control=ControlOptions(name or run_name(bundle), exact=name is not None, path=control, group=control_group),
+        keep=Keep(record, None if record_limit is None else round(record_limit * 1e9), before_fault),
     )
     with presentation.run_progress(quiet=as_json) as on_progress:
         result = run_file(bundle, robot, recording=recording, report=report, options=options, on_progress=on_progress)

@@ -73,7 +73,7 @@ def run_demo(
     say = on_stage or (lambda _: None)
     source, folder = data_folder("examples") / "halfcheetah", _made(Path(folder))
     model, bundle, report = folder / "policy.onnx", folder / "policy.edgerl", folder / "report.html"
-    recording = folder / "recording.erlrec"
+    recording = folder / "recording.mcap"
     recording.unlink(missing_ok=True)
 
     say("exporting the checkpoint and comparing it with the trainer's own actions")

@@ -277,8 +277,11 @@ class PolicyProcessError(LoopError):
 class DamagedRecording(LoopError):
     """A recording is not as it was written; a cut-off one is no such case."""
 
-    def __init__(self, path: Path | str, what: str) -> None:
-        super().__init__(f"{path}: {what}. Expected a recording as edgerl run writes it; copy it again from the robot.")
+    def __init__(self, path: Path | str, what: str, whole: int | None = None) -> None:
+        rest = "" if whole is None else f", or keep what is before: head -c {whole} {path} > whole.mcap"
+        super().__init__(
+            f"{path}: {what}. Expected a recording as edgerl run writes it; copy it again from the robot{rest}."
+        )
 
 
 class ControlError(EdgerlError):

@@ -100,7 +100,8 @@ def _show_bundle(found: BundleDescription, path: str) -> None:
 
 def _show_recording(found: RecordingDescription, path: str) -> None:
     header = found.header
-    heading(path, f"recording of {found.ticks:,} ticks on {header.robot}")
+    what = "recording" if header.fault is None else f"dump of a fault ({header.fault})"
+    heading(path, f"{what} of {found.ticks:,} ticks on {header.robot}")
     started = datetime.datetime.fromtimestamp(header.started_unix_ns * 1e-9, datetime.timezone.utc)
     machine = header.machine
     whole = "complete" if found.complete else "cut off; what follows was computed up to there"
@@ -111,7 +112,7 @@ def _show_recording(found: RecordingDescription, path: str) -> None:
             ["started", f"{started:%Y-%m-%d %H:%M:%S} UTC"],
             ["bundle", header.bundle],
             ["machine", f"{machine.processor or machine.architecture}, {machine.cpus} CPUs, {machine.kernel}"],
-            ["channels", f"{len(header.layout.state)} of state, {len(header.layout.command)} of command"],
+            ["channels", ", ".join(f"{len(one.channels)} of {one.name}" for one in header.arrays if one.channels)],
             *loop_rows(found.misses, found.timing),
         ]
     )

@@ -93,7 +93,8 @@ def show_run(result: RunResult) -> None:
         if one.episode_return is not None:
             cut = ", cut short" if one.left else ""
             rows.append([f"episode {one.index}", f"return {one.episode_return:.1f} in {one.steps:,} steps{cut}"])
-    show_pairs([*rows, ["recording", result.recording or "none: nothing was recorded"]])
+    rows.append(["recording", result.recording or "none: nothing was recorded"])
+    show_pairs([*rows, *(["dump of a fault", dump] for dump in result.dumps)])
 
 
 def loop_rows(misses: Misses, timing: Timing) -> list[list[str]]:
@@ -232,14 +233,18 @@ def _show_ending(result: RunResult) -> None:
     style = "green" if result.ended in ("done", "ticks") else "bold red"
     err.print(Text(result.ended, style) + Text(f": {visible(result.message)}", "default"), soft_wrap=True)
     got = result.scheduling
-    for what, errno in (
-        ("real-time scheduling", got.priority_errno),
-        ("its CPU", got.affinity_errno),
-        ("a memory lock", got.lock_errno),
-    ):
-        if errno:
-            warning = f"The guardian did not get {what} ({os.strerror(errno)}). edgerl doctor says what mends it."
-            err.print(Text("warning: ", "yellow") + Text(warning, "default"), soft_wrap=True)
+    refused = {
+        "real-time scheduling": got.priority_errno,
+        "its CPU": got.affinity_errno,
+        "a memory lock": got.lock_errno,
+    }
+    warnings = [
+        f"The guardian did not get {what} ({os.strerror(errno)}). edgerl doctor says what mends it."
+        for what, errno in refused.items()
+        if errno
+    ]
+    for warning in (*warnings, *result.recording_trouble):
+        err.print(Text("warning: ", "yellow") + Text(visible(warning), "default"), soft_wrap=True)
 
 
 def _run_rows(result: RunResult) -> list[list[str]]:

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from edgerl.bundle.load import load_bundle
-from edgerl.errors import MissingExtra
+from edgerl.errors import MissingExtra, OutputError
 from edgerl.files import check_place
 from edgerl.report.collect import report_of
 from edgerl.report.page import write_report
@@ -36,7 +36,8 @@ def run_file(
     Args:
         bundle: Its file; every digest in it is checked before anything is used.
         robot: ``gym:ENV_ID`` or ``udp:HOST:PORT``.
-        recording: New file for the records of all ticks; otherwise one named after bundle and time, in this folder.
+        recording: New file for all ticks; otherwise one named after bundle and time, in this folder. The dumps of
+            faults get names like it, also where ``options.keep`` says that nothing else is kept.
         report: HTML file to write; none is written where the run was stopped before its first tick.
         options: How to run; a control socket named after the bundle is made where they say none.
         trainer_return: What the trainer's own evaluation says, for the report.
@@ -46,16 +47,18 @@ def run_file(
         MissingExtra: The simulator or the plots are not installed.
         BundleError: The bundle is damaged or cannot be read.
         LoopError: The robot, the guardian or the policy did not start.
-        OutputError: A file could not be written.
+        OutputError: A file could not be written, or a report is wanted of a run that is not recorded.
     """
+    options = options or RunOptions()
+    if report is not None and not options.keep.ticks:
+        raise OutputError("A report needs the recording of its run. Record the run, or leave the report away.")
     check_extras(robot, report)
     loaded = load_bundle(bundle)
     if report is not None:
         check_place(Path(report))
-    options = options or RunOptions()
     if options.control is None:
         options = replace(options, control=ControlOptions(run_name(bundle)))
-    path = Path(recording) if recording else Path(f"{Path(bundle).stem}-{time.strftime('%Y%m%d-%H%M%S')}.erlrec")
+    path = Path(recording) if recording else Path(f"{Path(bundle).stem}-{time.strftime('%Y%m%d-%H%M%S')}.mcap")
     result = run(loaded, robot, path, options, on_progress)
     if report is not None and result.recording:
         write_report(report, report_of(loaded, bundle, result, trainer_return=trainer_return))

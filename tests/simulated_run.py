@@ -13,16 +13,9 @@ from edgerl.report.run_report import PolicyFacts, RunReport, TrainerReturn
 from edgerl.runtime.enums import Clock, Event, Mode, Source
 from edgerl.runtime.layout import Channel, Layout
 from edgerl.runtime.plant_lines import EpisodeResult
-from edgerl.runtime.recording import Header, Machine, Recording, record_bytes, record_dtype
-from edgerl.runtime.result import (
-    ChannelCounts,
-    Counts,
-    RunResult,
-    Scheduling,
-    misses_of,
-    modes_of,
-    timing_of,
-)
+from edgerl.runtime.recording import Header, Machine, Recording, arrays_of, record_dtype
+from edgerl.runtime.result import ChannelCounts, Counts, RunResult, Scheduling
+from edgerl.runtime.tally import tally_of
 
 JOINTS = ("bthigh", "bshin", "bfoot", "fthigh", "fshin", "ffoot")
 PERIOD_NS = 50_000_000
@@ -45,12 +38,11 @@ def header(names=JOINTS, **changes) -> Header:
     layout = Layout(
         tuple(Channel(f"observation[{i}]", "1") for i in range(STATES)), tuple(Channel(name, "1") for name in names)
     )
-    fields = record_dtype(STATES, len(names), len(names), 0).names
     whole = Header(
         schema=1, bundle="b2" * 32, spec="5e" * 32, robot="gym:HalfCheetah-v5", session="00c0ffee00c0ffee",
-        started_unix_ns=1_790_000_000 * 10**9, machine=Machine("AMD EPYC 9555", "6.18.0", "x86_64", 2, "3.11.7"),
-        guardian={"period_ns": PERIOD_NS}, same_clock=True, layout=layout,
-        record_bytes=record_bytes(STATES, len(names), len(names), 0), fields=fields,
+        started_unix_ns=1_790_000_000 * 10**9, started_monotonic_ns=0,
+        machine=Machine("AMD EPYC 9555", "6.18.0", "x86_64", 2, "3.11.7"), guardian={"period_ns": PERIOD_NS},
+        same_clock=True, arrays=arrays_of(layout),
     )  # fmt: skip
     return replace(whole, **changes)
 
@@ -58,7 +50,7 @@ def header(names=JOINTS, **changes) -> Header:
 def records(ticks=1000, real=300, names=JOINTS, seed=1):
     """An episode: armed at tick 3, ``real`` ticks on the grid, the rest in lockstep; nothing goes wrong."""
     random = np.random.default_rng(seed)
-    rows = np.zeros(ticks, record_dtype(STATES, len(names), len(names), 0))
+    rows = np.zeros(ticks, record_dtype(header(names).arrays))
     index = np.arange(ticks)
     grid = index < real
     late = (random.lognormal(3.2, 0.5, ticks) * 1000).astype(np.int64)
@@ -135,14 +127,14 @@ def counts(rows, names=JOINTS) -> Counts:
 
 
 def result(recording: Recording, names=JOINTS, **changes) -> RunResult:
-    rows = recording.records
+    rows, tally = recording.records, tally_of(recording)
     fault = next((event.name.lower() for event in Event if event >= Event.BUCKET_FAULT and met(rows, event)), None)
     whole = RunResult(
         ended="fault" if fault else "done", message="A fault ended the run." if fault else "The robot was done.",
-        fault=fault, ticks=rows.size, realtime_ticks=int((rows["clock"] == Clock.GRID).sum()),
-        lockstep_ticks=int((rows["clock"] == Clock.LOCKSTEP).sum()), misses=misses_of(rows), modes=modes_of(rows),
-        timing=timing_of(recording), counts=counts(rows, names), scheduling=Scheduling(80, 0, 0, True, 0),
-        episodes=(episode(),), plant=None, recording="run.rec", lost_records=0, bundle="b2" * 32,
+        fault=fault, ticks=rows.size, realtime_ticks=tally.realtime_ticks, lockstep_ticks=tally.lockstep_ticks,
+        misses=tally.misses, modes=tally.modes, timing=tally.timing, counts=counts(rows, names),
+        scheduling=Scheduling(80, 0, 0, True, 0), episodes=(episode(),), plant=None, recording="run.mcap",
+        lost_records=0, dumps=(), recording_trouble=(), bundle="b2" * 32,
     )  # fmt: skip
     return replace(whole, **changes)
 

@@ -492,9 +492,7 @@ typedef struct erl_action_mailbox {
     _Atomic uint32_t sequence; /* odd while it is being written; the guardian's futex word */
     uint32_t reserved0;
     _Atomic uint64_t ready_epoch; /* set once the golden set has passed */
-    _Atomic uint64_t median_ns;   /* of inferences while warming up; written before ready_epoch */
-    _Atomic uint64_t worst_ns;
-    uint64_t reserved[3];
+    uint64_t reserved[5];
     _Atomic uint64_t words[sizeof(erl_action) / 8];
 } erl_action_mailbox;
 
@@ -612,10 +610,8 @@ ERL_API uint32_t erl_observation_wait(const erl_observation_mailbox *mailbox, ui
                                       erl_observation_header *header, void *record, uint32_t bytes);
 ERL_API uint32_t erl_action_post(erl_action_mailbox *mailbox, uint64_t epoch, uint64_t sequence, uint64_t infer_ns,
                                  const float *values, uint32_t count, const float *raw, uint32_t raw_count);
-ERL_API void erl_action_measured(erl_action_mailbox *mailbox, uint64_t median_ns, uint64_t worst_ns);
 ERL_API void erl_action_ready(erl_action_mailbox *mailbox, uint64_t epoch);
 ERL_API uint64_t erl_action_ready_epoch(const erl_action_mailbox *mailbox);
-ERL_API void erl_action_times(const erl_action_mailbox *mailbox, uint64_t *median_ns, uint64_t *worst_ns);
 
 /* The tables. Names are lower case with dashes; NULL: out of range. */
 ERL_API uint32_t erl_modes_transition(uint32_t mode, uint32_t event, erl_transition *out);

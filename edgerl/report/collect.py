@@ -12,7 +12,7 @@ from edgerl.bundle.load import Bundle
 from edgerl.errors import DamagedBundle
 from edgerl.parity import NOT_RUN, ParityReport
 from edgerl.report.run_report import PolicyFacts, RunReport, TrainerReturn
-from edgerl.runtime.recording import read_recording
+from edgerl.runtime.recording.read import read_recording
 from edgerl.runtime.result import RunResult
 
 

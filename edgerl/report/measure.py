@@ -54,7 +54,7 @@ class Incident:
 
 def real_time(ticks: Records) -> Flags:
     """Return which ticks a clock drove, shape (n,)."""
-    return np.asarray(ticks["clock"] == Clock.GRID)
+    return np.asarray((ticks["clock"] == Clock.GRID) | (ticks["clock"] == Clock.ROBOT))
 
 
 def column(ticks: Records, name: str) -> Times:

@@ -1,4 +1,4 @@
-"""What a run came to: counted from its recording, the guardian's own counters and the robot's own account.
+"""What a run came to: counted from its ticks, the guardian's own counters and the robot's own account.
 
 Real time and lockstep are kept apart, as their times mean different things. Latency exists only where robot and
 guardian share a clock. Quantiles are given only where the sample can carry them (:mod:`edgerl.runtime.quantiles`).
@@ -6,16 +6,16 @@ guardian share a clock. Quantiles are given only where the sample can carry them
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from edgerl.runtime.enums import Clock, Drop, Event, Mode, Source
+from edgerl.runtime.enums import Drop
 from edgerl.runtime.plant_lines import EpisodeResult, PlantEnd
-from edgerl.runtime.quantiles import Summary, summarize
-from edgerl.runtime.recording import Recording, Records
+from edgerl.runtime.quantiles import Summary
 from edgerl.runtime.structs import Status
 
 Ending = Literal["done", "ticks", "stopped", "estop", "fault"]
@@ -131,74 +131,36 @@ class RunResult:
     """The robot's own account; empty where it gives none."""
     plant: PlantEnd | None
     recording: str
-    """Path; empty where it was stopped before a tick was recorded, since no file is kept then."""
+    """Path; empty where nothing was recorded, since no file is kept then."""
     lost_records: int
-    """Ticks that are missing in the recording."""
+    """Ticks that the guardian made and that are in no recording."""
+    dumps: tuple[str, ...]
+    """Paths of the dumps of faults, oldest first."""
+    recording_trouble: tuple[str, ...]
+    """Why the recording or a dump is missing or ends early, one sentence each; the run itself is not touched by it."""
     bundle: str
     """SHA-256."""
 
 
-def misses_of(records: Records) -> Misses:
-    """Return what went wrong while the policy was in charge."""
-    rows = records[records["from_mode"] == Mode.ACTIVE]
-    return Misses(
-        len(rows),
-        _count(rows, Event.ACTION_LATE),
-        _count(rows, Event.STATE_LOST),
-        int(rows["rejected"].any(axis=1).sum()),
-        int(rows["saturated"].any(axis=1).sum()),
-        int(rows["missed_periods"].sum()),
-    )
-
-
-def modes_of(records: Records) -> tuple[ModeSpan, ...]:
-    """Return the run as spans of one mode and source, oldest first."""
-    if not len(records):
-        return ()
-    pairs = records["mode"].astype(np.int32) * 256 + records["source"]
-    starts = [0, *(np.flatnonzero(np.diff(pairs)) + 1).tolist()]
-    return tuple(
-        ModeSpan(
-            Mode(records["mode"][first]).name,
-            Source(records["source"][first]).name.lower(),
-            int(records["tick"][first]),
-            stop - first,
-        )
-        for first, stop in zip(starts, [*starts[1:], len(records)], strict=True)
-    )
-
-
-def timing_of(recording: Recording) -> Timing:
-    """Return the measured times of a recording."""
-    rows = recording.records
-    real = rows[rows["clock"] == Clock.GRID]
-    taken = real[real["action_ns"] > 0]
-    lockstep = rows[(rows["clock"] == Clock.LOCKSTEP) & (rows["action_ns"] > 0)]
-    answered = real[(real["observed"] > 0) & (real["write_ns"] > 0)]
-    latency = summarize(_between(answered, "stamp_ns", "write_ns")) if recording.header.same_clock else None
-    return Timing(
-        summarize(_between(real, "scheduled_ns", "start_ns")),
-        latency,
-        summarize(_between(taken, "post_ns", "action_ns")),
-        summarize(taken["infer_ns"].astype(np.int64)),
-        summarize(lockstep["infer_ns"].astype(np.int64)),
-    )
-
-
-def counts_of(status: Status, violations: npt.NDArray[np.uint32], recording: Recording) -> Counts:
+def counts_of(
+    status: Status,
+    violations: npt.NDArray[np.uint32],
+    names: Iterable[str],
+    *,
+    rejected: Iterable[int],
+    saturated: Iterable[int],
+) -> Counts:
     """Return the guardian's counters.
 
     Args:
         status: Its last.
         violations: Shape (channels, 5), columns as the bits of ``Verdict``.
-        recording: Of the same run; rejected and saturated channels are counted in it.
+        names: Of the command channels.
+        rejected: How often each channel was rejected.
+        saturated: How often each channel was brought to a limit.
     """
-    names = [channel.name for channel in recording.header.layout.command]
-    rejected, saturated = (_per_channel(recording.records[mask], len(names)) for mask in ("rejected", "saturated"))
-    channels = tuple(
-        ChannelCounts(name, rejected[index], saturated[index], *(int(count) for count in violations[index]))
-        for index, name in enumerate(names)
-    )
+    rows = zip(names, rejected, saturated, violations.tolist(), strict=True)
+    channels = tuple(ChannelCounts(name, int(no), int(limited), *causes) for name, no, limited, causes in rows)
     return Counts(
         ticks=int(status.ticks),
         missed_periods=int(status.missed_periods),
@@ -214,17 +176,3 @@ def counts_of(status: Status, violations: npt.NDArray[np.uint32], recording: Rec
         dropped={cause.name.lower(): int(status.dropped[cause]) for cause in Drop if status.dropped[cause]},
         channels=channels,
     )
-
-
-def _per_channel(masks: npt.NDArray[np.uint64], channels: int) -> list[int]:
-    """Return how many rows have the bit of each channel set; channel 64 w + b is bit b of word w."""
-    bits = np.unpackbits(np.ascontiguousarray(masks).view(np.uint8), axis=1, bitorder="little")
-    return [int(count) for count in bits[:, :channels].sum(axis=0)]
-
-
-def _count(rows: Records, event: Event) -> int:
-    return int(np.count_nonzero(rows["events"] & np.uint32(1 << event)))
-
-
-def _between(rows: Records, begin: str, end: str) -> npt.NDArray[np.int64]:
-    return rows[end].astype(np.int64) - rows[begin].astype(np.int64)

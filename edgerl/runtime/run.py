@@ -11,7 +11,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from edgerl.runtime.control.messages import LoopStatus, RunStatus
 from edgerl.runtime.control.server import ControlServer
 from edgerl.runtime.course import Course, End, Progress
 from edgerl.runtime.drive import Drive
-from edgerl.runtime.enums import Clock, Event, Request
+from edgerl.runtime.enums import Event, Request
 from edgerl.runtime.envelope_config import apply_envelope
 from edgerl.runtime.health import Health, fresh_ns
 from edgerl.runtime.interrupts import Interrupts, catch_interrupts
@@ -34,21 +34,15 @@ from edgerl.runtime.job import Job
 from edgerl.runtime.layout import Layout, layout_of
 from edgerl.runtime.notify import Notifier
 from edgerl.runtime.observation_config import apply_terms
-from edgerl.runtime.recording import (
-    SCHEMA,
-    Header,
-    RecordingWriter,
-    read_recording,
-    record_dtype,
-    record_size,
-    this_machine,
-)
-from edgerl.runtime.result import RunResult, Scheduling, counts_of, misses_of, modes_of, timing_of
+from edgerl.runtime.recording import SCHEMA, Header, arrays_of, record_bytes, this_machine
+from edgerl.runtime.recording.recorder import Keep, Kept, Recorder
+from edgerl.runtime.result import RunResult, Scheduling, counts_of
 from edgerl.runtime.robots import GymRobot, PlantProcess, PlantSettings, parse_robot
 from edgerl.runtime.segments import ring_capacity
 from edgerl.runtime.session import Session, Terms, open_session
 from edgerl.runtime.structs import Config
 from edgerl.runtime.supervisor import BYE_FAULT, BYE_FINISHED, BYE_STOPPED, Supervisor, Timeouts
+from edgerl.runtime.tally import Tally
 from edgerl.runtime.watchdog import Watchdog
 from edgerl.spec import PolicySpec
 from edgerl.target import Target, host_target
@@ -102,6 +96,8 @@ class RunOptions:
     heartbeat_timeout_ns: int = 2_000_000_000
     """The guardian goes down its ladder when its supervisor is silent for this long."""
     timeouts: Timeouts = field(default_factory=Timeouts)
+    keep: Keep = field(default_factory=Keep)
+    """What is written of the ticks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +126,7 @@ def run(
     Args:
         bundle: As :func:`edgerl.bundle.load.load_bundle` returned it.
         robot: ``gym:ENV_ID`` or ``udp:HOST:PORT``.
-        recording: New file for the tick records.
+        recording: New file for all ticks; the dumps of faults get names like it, also where nothing else is kept.
         options: How to run.
         on_progress: Called with where the run is, about ten times a second.
 
@@ -193,17 +189,14 @@ def run_load(
         terms = Terms(layout, config.period_ns, config.budget_ns, config.valid_for_ns)
         session = stack.enter_context(open_session(address, terms, timeout_s=SESSION_TIMEOUT_S, meanwhile=meanwhile))
         config.session = session.id
-        writer = stack.enter_context(
-            _recording(
-                recording, _header(load, robot, session, layout=layout, config=config, same_clock=plant is not None)
-            )
-        )
+        header = _header(load, robot, session, layout=layout, config=config, same_clock=plant is not None)
+        recorder = stack.enter_context(Recorder(recording, header, options.keep))
         supervisor = stack.enter_context(
             Supervisor(
                 config,
                 Job(load.engine, load.golden),
                 session,
-                writer,
+                recorder,
                 policy_priority=options.policy_priority,
                 timeouts=options.timeouts,
             )
@@ -218,8 +211,10 @@ def run_load(
         supervisor.stop(_BYE[end.how])
         if plant:
             plant.finish(patience_s=FAREWELL_S)
-        writer.close()
-        return _result(end, load, supervisor, path=recording, plant=plant, options=options)
+        kept = recorder.close()
+        return _result(
+            end, load, supervisor, header=header, kept=kept, tally=recorder.tally, plant=plant, options=options
+        )
 
 
 def _course(options: RunOptions, envelope: Envelope, config: Config, *, gym: bool, robot: str) -> Course:
@@ -244,7 +239,9 @@ def _control(options: RunOptions, load: Load, robot: str, recording: Path) -> Co
     if options.control is None:
         return None
     loop = LoopStatus(at_ns=time.monotonic_ns())
-    about = RunStatus("", os.getpid(), robot, load.bundle, str(recording), time.time_ns(), None, 0, loop)
+    about = RunStatus(
+        "", os.getpid(), robot, load.bundle, str(recording) if options.keep.ticks else "", time.time_ns(), None, 0, loop
+    )
     return ControlServer(options.control, about)
 
 
@@ -293,7 +290,7 @@ def _configure(load: Load, options: RunOptions) -> Config:
     config.arm_ticks = max(10, round(1e9 / period_ns))
     config.observation_bytes = spec.record_size
     apply_terms(config, spec)
-    config.ring_capacity = ring_capacity(record_size(config))
+    config.ring_capacity = ring_capacity(record_bytes(arrays_of(layout_of(spec))))
     config.priority, config.cpu = options.guardian_priority, options.cpu
     config.lock_memory = int(options.lock_memory)
     return config
@@ -312,20 +309,7 @@ def _plant_settings(envelope: Envelope, config: Config, options: RunOptions) -> 
     )  # fmt: skip
 
 
-@contextlib.contextmanager
-def _recording(path: Path, header: Header) -> Iterator[RecordingWriter]:
-    """A recording in which nothing was recorded is not left behind."""
-    writer = RecordingWriter(path, header)
-    try:
-        yield writer
-    finally:
-        writer.close()
-        if writer.count == 0:
-            path.unlink(missing_ok=True)
-
-
 def _header(load: Load, robot: str, session: Session, *, layout: Layout, config: Config, same_clock: bool) -> Header:
-    counts = config.state_count, config.command_count, config.action_count, config.operator_count
     guardian = {
         name: int(getattr(config, name))
         for name in (field[0] for field in Config._fields_)
@@ -338,12 +322,11 @@ def _header(load: Load, robot: str, session: Session, *, layout: Layout, config:
         robot=robot,
         session=f"{session.id:016x}",
         started_unix_ns=time.time_ns(),
+        started_monotonic_ns=time.monotonic_ns(),
         machine=this_machine(),
         guardian=guardian,
         same_clock=same_clock,
-        layout=layout,
-        record_bytes=record_size(config),
-        fields=record_dtype(*counts).names or (),
+        arrays=arrays_of(layout),
     )
 
 
@@ -352,12 +335,16 @@ def _result(
     load: Load,
     supervisor: Supervisor,
     *,
-    path: Path,
+    header: Header,
+    kept: Kept,
+    tally: Tally,
     plant: PlantProcess | None,
     options: RunOptions,
 ) -> RunResult:
-    recording = read_recording(path)
-    status, clocks = supervisor.status, recording.records["clock"]
+    status, names = supervisor.status, (channel.name for channel in header.channels("command"))
+    counts = counts_of(
+        status, supervisor.violations(), names, rejected=tally.rejected.tolist(), saturated=tally.saturated.tolist()
+    )
     fault = Event(status.fault)
     granted = options.guardian_priority if status.priority_errno == 0 else 0
     locked = options.lock_memory and status.lock_errno == 0
@@ -366,16 +353,18 @@ def _result(
         message=end.message,
         fault=None if fault in (Event.NOMINAL, Event.QUIT) else fault.name.lower(),
         ticks=int(status.ticks),
-        realtime_ticks=int((clocks == Clock.GRID).sum()),
-        lockstep_ticks=int((clocks == Clock.LOCKSTEP).sum()),
-        misses=misses_of(recording.records),
-        modes=modes_of(recording.records),
-        timing=timing_of(recording),
-        counts=counts_of(status, supervisor.violations(), recording),
+        realtime_ticks=tally.realtime_ticks,
+        lockstep_ticks=tally.lockstep_ticks,
+        misses=tally.misses,
+        modes=tally.modes,
+        timing=tally.timing,
+        counts=counts,
         scheduling=Scheduling(granted, status.priority_errno, status.affinity_errno, locked, status.lock_errno),
         episodes=tuple(plant.episodes) if plant else (),
         plant=plant.end if plant else None,
-        recording=str(path) if len(recording.records) else "",
-        lost_records=recording.lost,
+        recording=kept.recording,
+        lost_records=max(0, int(status.ticks) - kept.ticks) if kept.recording else 0,
+        dumps=kept.dumps,
+        recording_trouble=kept.trouble,
         bundle=load.bundle,
     )

@@ -327,9 +327,7 @@ class ActionMailbox(ctypes.Structure):
         ("sequence", _U32),
         ("reserved0", _U32),
         ("ready_epoch", _U64),
-        ("median_ns", _U64),
-        ("worst_ns", _U64),
-        ("reserved", _U64 * 3),
+        ("reserved", _U64 * 5),
         ("words", _U64 * (ctypes.sizeof(Action) // 8)),
     ]
 

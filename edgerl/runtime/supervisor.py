@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import select
 import time
 from collections.abc import Iterable
@@ -20,14 +21,17 @@ import numpy.typing as npt
 from edgerl.errors import GuardianError
 from edgerl.runtime import core
 from edgerl.runtime.enums import CAUSE_COUNT, MAX_COMMANDS, Phase, Request, Result
-from edgerl.runtime.job import Job
-from edgerl.runtime.policies import Policies
-from edgerl.runtime.processes import Child
-from edgerl.runtime.recording import RecordingWriter, record_size
-from edgerl.runtime.segments import share
+from edgerl.runtime.job import Job, pack_job
+from edgerl.runtime.processes import Child, environment, python
+from edgerl.runtime.recording.recorder import Recorder
+from edgerl.runtime.segments import sealed, share
 from edgerl.runtime.session import Session
-from edgerl.runtime.structs import Config, Status, StatusBlock
+from edgerl.runtime.structs import Config, Ring, Status, StatusBlock
 
+_BATCH = 256
+"""Ticks that are taken from the ring at once."""
+_SLOT = 0
+"""Of the one policy process that this version starts."""
 BYE_FINISHED, BYE_STOPPED, BYE_FAULT = 0, 1, 2
 """Reasons, see docs/robot-port.md."""
 
@@ -50,7 +54,7 @@ class Supervisor:
         config: The guardian's, complete.
         job: The policy process's.
         session: The robot's; left at the end.
-        writer: Takes every tick record.
+        recorder: Takes every tick.
         policy_priority: SCHED_FIFO priority of the policy process, below the guardian's; 0 for none.
     """
 
@@ -59,7 +63,7 @@ class Supervisor:
         config: Config,
         job: Job,
         session: Session,
-        writer: RecordingWriter,
+        recorder: Recorder,
         *,
         policy_priority: int = 0,
         timeouts: Timeouts | None = None,
@@ -67,13 +71,16 @@ class Supervisor:
         self._config = config
         self._job = job
         self._session = session
-        self._writer = writer
+        self._recorder = recorder
         self._policy_priority = policy_priority
         self.timeouts = timeouts or Timeouts()
         self._stack = contextlib.ExitStack()
-        self._record = ctypes.create_string_buffer(record_size(config))
+        if core.ring_bytes(config) != ctypes.sizeof(Ring) + config.ring_capacity * recorder.dtype.itemsize:
+            raise ValueError("the recorder's records are not those of the guardian's configuration")
+        self._batch = np.empty(_BATCH, recorder.dtype)
         self._next_record = 0
-        self._policy_death: str | None = None
+        self._epoch = 1
+        self._died_reported = False
         self._guardian_started = False
         self._stopped = False
         self.status = Status()
@@ -104,13 +111,13 @@ class Supervisor:
             GuardianError: The guardian has died; the robot stops when its last command lapses.
         """
         core.heartbeat(self._memory.requests.address)
-        watched = [self.guardian.pidfd] if self.guardian.alive else []
-        select.select([*watched, *self.policies.pidfds, *also], [], [], timeout_s)
+        watched = [child.pidfd for child in (self.guardian, self.policy) if child.alive]
+        select.select([*watched, *also], [], [], timeout_s)
         self._drain()
-        self._writer.flush()
-        self._attend_policies()
+        self._report_death()
         self._read_status()
         if not self.guardian.alive and self.status.phase != Phase.ENDED:
+            self._recorder.trip("the guardian died")
             raise GuardianError(
                 f"The guardian died: it {self.guardian.obituary()}. The robot stops when its last command lapses; "
                 "see the recording for its last ticks."
@@ -120,13 +127,12 @@ class Supervisor:
     @property
     def policy_ready(self) -> bool:
         """Whether the policy process has passed its golden set."""
-        acting = self.policies.acting
-        return acting is not None and acting.ready
+        return core.ready_epoch(self._memory.actions[_SLOT].address) == self._epoch
 
     @property
     def policy_death(self) -> str | None:
-        """How the acting policy's process ended; None while there is one."""
-        return self._policy_death if self.policies.acting is None else None
+        """How the policy process ended; None while it lives."""
+        return None if self.policy.alive else self.policy.obituary()
 
     def request(self, kind: Request) -> None:
         """Ask something of the guardian."""
@@ -189,31 +195,46 @@ class Supervisor:
             self.status = status
 
     def _start_policy(self) -> None:
-        policy_period_us = self._config.period_ns * self._config.policy_divider // 1000
-        self.policies = Policies(
-            self._memory, priority=self._policy_priority, realtime_limit_us=max(500_000, 10 * policy_period_us)
-        )
-        self._stack.callback(self.policies.close)
-        self.policies.act(self.policies.start(self._job))
+        job = sealed(self._stack, "job", pack_job(self._job))
+        core.set_policies(self._memory.requests.address, core.policy_word(self._epoch, _SLOT))
+        period_us = self._config.period_ns // 1000
+        given = {
+            "--job": job,
+            "--observation": self._memory.observation.fd,
+            "--action": self._memory.actions[_SLOT].fd,
+            "--epoch": self._epoch,
+            "--parent": os.getpid(),
+            "--priority": self._policy_priority,
+            "--realtime-limit-us": max(500_000, 10 * period_us),
+        }
+        arguments = [item for name, value in given.items() for item in (name, str(value))]
+        fds = (job, self._memory.observation.fd, self._memory.actions[_SLOT].fd)
+        self.policy = Child(
+            "policy", python("edgerl.runtime.policy_process", arguments), fds=fds, environment=environment()
+        )  # fmt: skip
+        self._stack.callback(self.policy.close)
 
-    def _attend_policies(self) -> None:
-        """The status is read first, so that a policy that has retired already is not mourned as the acting one."""
-        self._read_status()
-        acting = self.policies.acting
-        changes = self.policies.attend(self.status)
-        if acting in changes.died and acting is not None:
-            self._policy_death = acting.obituary()
+    def _report_death(self) -> None:
+        if not self.policy.alive and not self._died_reported:
+            self._died_reported = True
+            core.set_policies(self._memory.requests.address, 0)
+            self.request(Request.POLICY_DIED)
 
     def _drain(self) -> None:
-        ring, record = self._memory.ring.address, self._record
+        """Hand everything in the ring to the recorder."""
+        ring, batch = self._memory.ring.address, self._batch
+        size, begin, count = batch.itemsize, batch.ctypes.data, 0
         while True:
-            result = core.read_record(ring, self._next_record, ctypes.addressof(record), len(record))
+            result = core.read_record(ring, self._next_record, begin + count * size, size)
             if result is Result.OK:
-                self._writer.append(memoryview(record))
                 self._next_record += 1
+                count += 1
             elif result is Result.LOST:  # overwritten before it was read: the gap shows in the recording's ticks
                 self._next_record = max(self._next_record + 1, core.ring_head(ring) - self._config.ring_capacity + 1)
-            else:
+            if count and (count == len(batch) or result not in (Result.OK, Result.LOST)):
+                self._recorder.take(batch[:count].copy())
+                count = 0
+            if result not in (Result.OK, Result.LOST):
                 return
 
     def _quit_guardian(self) -> None:

@@ -214,7 +214,7 @@ def test_a_bundle_with_one_byte_changed(refused, packed, tmp_path):
         path.write_bytes(changed)
         for command in ("verify", "inspect"):
             refused(command, path, code=3, says=["policy.edgerl"])
-    refused("run", path, "--robot", "gym:HalfCheetah-v5", "--recording", "out/r.erlrec", code=3, says=["policy.edgerl"])
+    refused("run", path, "--robot", "gym:HalfCheetah-v5", "--recording", "out/r.mcap", code=3, says=["policy.edgerl"])
 
 
 @pytest.mark.parametrize("member", ["../evil.txt", "/etc/evil", "a/../../evil", "C:\\evil", "a\\b"])
@@ -254,19 +254,19 @@ def _with_member(bundle: Path, member: str) -> bytes:
     ],
 )
 def test_a_robot_that_is_none_or_another(refused, packed, robot, says):
-    refused("run", packed / "policy.edgerl", "--robot", robot, "--recording", "out/r.erlrec", says=says)
+    refused("run", packed / "policy.edgerl", "--robot", robot, "--recording", "out/r.mcap", says=says)
 
 
 def test_a_bundle_for_another_processor(refused, edgerl, packed, tmp_path):
     other = "linux-x86_64" if platform.machine() == "aarch64" else "linux-aarch64"
     path = tmp_path / "other.edgerl"
     assert edgerl("pack", packed / "policy.onnx", "--target", other, "-o", path).code == 0
-    words = ("run", path, "--robot", "gym:HalfCheetah-v5", "--recording", "out/r.erlrec")
+    words = ("run", path, "--robot", "gym:HalfCheetah-v5", "--recording", "out/r.mcap")
     refused(*words, says=[f"'{other}'", platform.machine(), "--target"])
 
 
 def test_a_robot_that_does_not_answer(refused, packed):
-    words = ("run", packed / "policy.edgerl", "--robot", "udp:127.0.0.1:9", "--recording", "out/r.erlrec")
+    words = ("run", packed / "policy.edgerl", "--robot", "udp:127.0.0.1:9", "--recording", "out/r.mcap")
     refused(*words, says=["127.0.0.1:9"])
 
 
@@ -293,7 +293,7 @@ def test_packing_never_replaces_the_model_that_it_reads(edgerl, packed):
 
 
 def test_a_report_that_cannot_be_written_is_refused_before_the_robot_moves(refused, packed, tmp_path):
-    words = ("run", packed / "policy.edgerl", "--robot", "gym:HalfCheetah-v5", "--recording", "out/r.erlrec")
+    words = ("run", packed / "policy.edgerl", "--robot", "gym:HalfCheetah-v5", "--recording", "out/r.mcap")
     refused(*words, "--report", tmp_path / "nowhere" / "r.html", says=["nowhere"])
     refused(*words, "--report", tmp_path, says=["no regular file"])
 
@@ -301,7 +301,7 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_robot_moves(refus
 @pytest.mark.parametrize(("module", "extra"), [("gymnasium", "sim"), ("matplotlib", "report")])
 def test_an_extra_that_is_missing_is_said_before_anything_is_started(refused, packed, monkeypatch, module, extra):
     monkeypatch.setitem(sys.modules, module, None)
-    words = ("run", packed / "policy.edgerl", "--robot", "gym:HalfCheetah-v5", "--recording", "out/r.erlrec")
+    words = ("run", packed / "policy.edgerl", "--robot", "gym:HalfCheetah-v5", "--recording", "out/r.mcap")
     refused(*words, "--report", "out/r.html", says=[f"edgerl[{extra}]"])
     refused("demo", "-o", "out/demo", says=[f"edgerl[{extra}]"])
 

@@ -88,7 +88,7 @@ def test_inspect_tells_people_what_a_model_and_a_bundle_hold(edgerl, packed):
 
 def test_inspect_tells_people_what_a_recording_holds(edgerl, packed, tmp_path):
     pytest.importorskip("mujoco")
-    recording = tmp_path / "run.erlrec"
+    recording = tmp_path / "run.mcap"
     ran = edgerl(
         "run", packed / "policy.edgerl", "--robot", "gym:HalfCheetah-v5", "--realtime", 0, "--ticks", 20,
         "--recording", recording,
@@ -97,7 +97,13 @@ def test_inspect_tells_people_what_a_recording_holds(edgerl, packed, tmp_path):
     assert "no tick in real time" in ran.err
     shown = edgerl("inspect", recording)
     assert shown.code == 0
-    for text in ("ticks on gym:HalfCheetah-v5", "complete", "17 of state, 6 of command", "ACTIVE policy", "UTC"):
+    for text in (
+        "ticks on gym:HalfCheetah-v5",
+        "complete",
+        "17 of state, 6 of action, 6 of command",
+        "ACTIVE policy",
+        "UTC",
+    ):
         assert text in shown.err
 
 

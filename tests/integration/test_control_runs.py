@@ -25,7 +25,7 @@ from edgerl.runtime.control.listener import ControlOptions
 from edgerl.runtime.control.messages import RunStatus
 from edgerl.runtime.enums import Mode, Source
 from edgerl.runtime.layout import layout_of
-from edgerl.runtime.recording import read_recording
+from edgerl.runtime.recording.read import read_recording
 from edgerl.runtime.result import RunResult
 from edgerl.runtime.robots import PlantProcess, PlantSettings
 from edgerl.runtime.run import RunOptions, run_load

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgerl.demo import FLOOR, run_demo
-from edgerl.runtime.recording import read_recording
+from edgerl.runtime.recording.read import read_recording
 
 pytestmark = pytest.mark.slow
 
@@ -49,16 +49,16 @@ def test_bundle_recording_and_report_lie_where_it_says(demo):
         "policy.golden.npz",
         "policy.certificate.json",
         "policy.edgerl",
-        "recording.erlrec",
+        "recording.mcap",
         "report.html",
     }
     assert {path.name for path in folder.iterdir()} == names
-    assert read_recording(folder / "recording.erlrec").complete
+    assert read_recording(folder / "recording.mcap").complete
     assert "The run went well" in (folder / "report.html").read_text()
 
 
 def test_a_second_demo_replaces_the_first(demo):
     _, folder, _ = demo
-    before = (folder / "recording.erlrec").read_bytes()
+    before = (folder / "recording.mcap").read_bytes()
     run_demo(folder)
-    assert (folder / "recording.erlrec").read_bytes() != before
+    assert (folder / "recording.mcap").read_bytes() != before

@@ -40,15 +40,13 @@ def emulated_core(tmp_path, monkeypatch):
 
 def test_a_guardian_for_arm_drives_an_episode_as_the_native_one_does(packed, emulated_core, tmp_path, monkeypatch):
     options = RunOptions(realtime_s=0.0, guardian_priority=0, policy_priority=0, plant_priority=0)
-    recording = tmp_path / "arm.erlrec"
+    recording = tmp_path / "arm.mcap"
     emulated = run_file(packed / "policy.edgerl", "gym:HalfCheetah-v5", recording=recording, options=options)
     assert emulated.ended == "done"
     assert emulated.episodes[0].steps == 1000
     monkeypatch.delenv(core.CORE_DIR_VARIABLE)
     core.library.cache_clear()
-    native = run_file(
-        packed / "policy.edgerl", "gym:HalfCheetah-v5", recording=tmp_path / "x86.erlrec", options=options
-    )
+    native = run_file(packed / "policy.edgerl", "gym:HalfCheetah-v5", recording=tmp_path / "x86.mcap", options=options)
     assert emulated.episodes[0].episode_return == native.episodes[0].episode_return
     assert emulated.misses == native.misses
 

@@ -17,7 +17,7 @@ from edgerl.golden import read_golden, save_golden_bytes
 from edgerl.runtime.enums import Mode, Source
 from edgerl.runtime.layout import Channel, Layout, layout_of
 from edgerl.runtime.plant_lines import Span
-from edgerl.runtime.recording import read_recording
+from edgerl.runtime.recording.read import read_recording
 from edgerl.runtime.robots import PlantProcess, PlantSettings
 from edgerl.runtime.run import Load, RunOptions, run_load
 from edgerl.runtime.session import Terms, open_session

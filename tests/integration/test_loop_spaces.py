@@ -16,7 +16,7 @@ from edgerl.export import export_checkpoint
 from edgerl.golden import save_golden_bytes
 from edgerl.runtime.enums import Mode, Source
 from edgerl.runtime.plant_lines import Span
-from edgerl.runtime.recording import read_recording
+from edgerl.runtime.recording.read import read_recording
 from edgerl.runtime.run import Load, RunOptions, run_load
 from tests import loop_parts, space_environments
 

@@ -43,7 +43,7 @@ After=
 EnvironmentFile=
 Environment=ROBOT=gym:loop_environment:Clockwork-v0 PYTHONPATH={path} EDGERL_CORE_DIR={core}
 ExecStart=
-ExecStart={python} {program} {folder}/%i.erlrec
+ExecStart={python} {program} {folder}/%i.mcap
 User=
 StateDirectory=
 WorkingDirectory={folder}

@@ -30,7 +30,7 @@ from edgerl.runtime.control.owner import Ownership, Peer
 from edgerl.runtime.control.places import folders, live_names, reach
 from edgerl.runtime.control.server import ControlServer
 
-ABOUT = RunStatus("", os.getpid(), "udp:robot:1", "ab" * 32, "run.erlrec", 1, None, 0, LoopStatus(0))
+ABOUT = RunStatus("", os.getpid(), "udp:robot:1", "ab" * 32, "run.mcap", 1, None, 0, LoopStatus(0))
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
 

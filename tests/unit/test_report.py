@@ -24,7 +24,7 @@ from edgerl.report.run_report import TrainerReturn
 from edgerl.report.verdict import judge
 from edgerl.runtime.enums import Clock, Event, Mode, Source, Verdict
 from edgerl.runtime.quantiles import samples_needed, summarize
-from edgerl.runtime.recording import RecordingWriter, record_bytes
+from edgerl.runtime.recording.write import RecordingWriter
 from edgerl.runtime.result import Scheduling
 from edgerl.spec import Provenance
 from tests import simulated_run as simulated
@@ -381,12 +381,10 @@ def test_a_folder_that_is_missing_is_an_output_error(tmp_path):
 
 
 def test_a_report_is_put_together_from_a_bundle_and_a_result(tmp_path):
-    channels = len(simulated.JOINTS)
     rows = simulated.records()
-    file = tmp_path / "run.rec"
+    file = tmp_path / "run.mcap"
     with RecordingWriter(file, simulated.header()) as writer:
-        for row in rows:
-            writer.append(row.tobytes()[: record_bytes(simulated.STATES, channels, channels, 0)])
+        writer.append(rows)
     certificate = canonical.dumps({"parity": simulated.parity()}).encode()
     spec = SimpleNamespace(
         provenance=Provenance("stable-baselines3", "2.9.2", "PPO", {"model.zip": "c4" * 32}, {}, None, ()),

@@ -15,23 +15,22 @@ from edgerl.runtime.enums import Clock, Event, Mode, Source
 from edgerl.runtime.interrupts import catch_interrupts
 from edgerl.runtime.job import Job, pack_job, unpack_job
 from edgerl.runtime.layout import Channel, Layout
-from edgerl.runtime.recording import SCHEMA, Header, Recording, record_bytes, record_dtype, this_machine
+from edgerl.runtime.recording import SCHEMA, Header, Recording, arrays_of, record_dtype, this_machine
 from edgerl.runtime.result import Misses, ModeSpan
 from edgerl.runtime.structs import Status
+from edgerl.runtime.tally import tally_of
 from edgerl.spec import Action, Input, PolicySpec, Provenance, Robot, opaque_term
 
 LAYOUT = Layout((Channel("s", "1"),), (Channel("hip", "1"), Channel("knee", "1")))
 
 
 def recording(rows: list[dict[str, object]], *, same_clock: bool = True) -> Recording:
-    records = np.zeros(len(rows), record_dtype(1, 2, 2, 0))
+    records = np.zeros(len(rows), record_dtype(arrays_of(LAYOUT)))
     records["tick"] = np.arange(len(rows))
     for index, row in enumerate(rows):
         for name, value in row.items():
             records[name][index] = value
-    header = Header(
-        SCHEMA, "", "", "gym:X", "", 0, this_machine(), {}, same_clock, LAYOUT, record_bytes(1, 2, 2, 0), ()
-    )  # fmt: skip
+    header = Header(SCHEMA, "", "", "gym:X", "", 0, 0, this_machine(), {}, same_clock, arrays_of(LAYOUT))
     return Recording(header, records, complete=True)
 
 
@@ -56,8 +55,9 @@ def test_misses_are_counted_only_where_the_policy_was_in_charge() -> None:
         row(Mode.FALLBACK, Source.HOLD, Event.REJECT, Event.BUCKET_FAULT, from_mode=Mode.ACTIVE, rejected=[1, 0, 0, 0]),
         row(Mode.FALLBACK, Source.SAFE, Event.STATE_LOST, rejected=[1, 0, 0, 0]),
     ]
-    found = result.misses_of(recording(rows).records)
-    assert found == Misses(ticks=4, actions_late=1, states_lost=1, rejected=1, saturated=1, missed_periods=2)
+    assert tally_of(recording(rows)).misses == Misses(
+        ticks=4, actions_late=1, states_lost=1, rejected=1, saturated=1, missed_periods=2
+    )
 
 
 def test_a_run_is_told_as_spans_of_mode_and_source() -> None:
@@ -68,13 +68,13 @@ def test_a_run_is_told_as_spans_of_mode_and_source() -> None:
         row(Mode.ACTIVE, Source.HOLD),
         row(Mode.FALLBACK, Source.HOLD),
     ]
-    assert result.modes_of(recording(rows).records) == (
+    assert tally_of(recording(rows)).modes == (
         ModeSpan("SAFE", "safe", 0, 1),
         ModeSpan("ACTIVE", "policy", 1, 2),
         ModeSpan("ACTIVE", "hold", 3, 1),
         ModeSpan("FALLBACK", "hold", 4, 1),
     )
-    assert result.modes_of(recording([]).records) == ()
+    assert tally_of(recording([])).modes == ()
 
 
 def test_times_of_real_time_and_lockstep_stay_apart() -> None:
@@ -85,14 +85,14 @@ def test_times_of_real_time_and_lockstep_stay_apart() -> None:
         {**grid, "write_ns": 0, "action_ns": 0, "observed": 1},
         {"clock": Clock.LOCKSTEP, "action_ns": 1, "infer_ns": 5},
     ]
-    timing = result.timing_of(recording(rows))
+    timing = tally_of(recording(rows)).timing
     assert (timing.lateness.n, timing.lateness.maximum) == (3, 7)
     assert timing.latency is not None
     assert (timing.latency.n, timing.latency.maximum) == (1, 70)
     assert (timing.answer.n, timing.answer.maximum) == (2, 40)
     assert (timing.inference.n, timing.inference.maximum) == (2, 30)
     assert (timing.lockstep_inference.n, timing.lockstep_inference.maximum) == (1, 5)
-    assert result.timing_of(recording(rows, same_clock=False)).latency is None
+    assert tally_of(recording(rows, same_clock=False)).timing.latency is None
 
 
 def test_counts_name_the_channel_and_leave_out_what_did_not_occur() -> None:
@@ -100,7 +100,10 @@ def test_counts_name_the_channel_and_leave_out_what_did_not_occur() -> None:
     status.dropped[0] = 4
     rows = [row(Mode.ACTIVE, Source.HOLD, rejected=[3, 0, 0, 0]), row(Mode.ACTIVE, Source.HOLD, rejected=[2, 0, 0, 0])]
     violations = np.array([[1, 0, 0, 0, 0], [0, 0, 2, 0, 0]], np.uint32)
-    counts = result.counts_of(status, violations, recording(rows))
+    tally = tally_of(recording(rows))
+    counts = result.counts_of(
+        status, violations, ["hip", "knee"], rejected=tally.rejected.tolist(), saturated=tally.saturated.tolist()
+    )
     assert (counts.ticks, counts.actions_late, counts.commands_sent, counts.dropped) == (9, 2, 7, {"length": 4})
     hip, knee = counts.channels
     assert (hip.name, hip.rejected, hip.not_finite, hip.high) == ("hip", 1, 1, 0)

@@ -10,7 +10,9 @@ from edgerl.deploy.doctor.subject import Subject
 from edgerl.deploy.doctor.tree import shown
 from edgerl.errors import EdgerlError
 from edgerl.runtime.core import GUARDIAN_NAME, LIBRARY_NAME
-from edgerl.runtime.recording import record_bytes
+from edgerl.runtime.layout import Channel, Layout
+from edgerl.runtime.recording import arrays_of
+from edgerl.runtime.recording.form import Form
 from edgerl.runtime.wire import MAX_DATAGRAM
 
 ENOUGH_S = 3600
@@ -34,7 +36,8 @@ def storage(subject: Subject) -> Outcome:
     if subject.bundle is not None:
         spec = subject.bundle.manifest.spec
         states, commands = sum(one.size for one in spec.inputs), spec.action.size
-    a_second = (record_bytes(states, commands, commands, 0) + 4) * 1e9 / subject.period_ns
+    layout = Layout(*((Channel("", ""),) * count for count in (states, commands)))
+    a_second = Form(arrays_of(layout)).tick_bytes * 1e9 / subject.period_ns
     seconds = free / a_second
     room = f"{seconds / 3600:.3g} h" if seconds >= ENOUGH_S else duration(round(seconds * 1e9))
     found = f"{free / 1e9:.3g} GB free in {subject.recordings.absolute()}: {room} of recording"
