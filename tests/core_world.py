@@ -11,6 +11,7 @@ import numpy as np
 
 from edgerl.runtime import core, structs, wire
 from edgerl.runtime.enums import (
+    MAX_RUNGS,
     POLICY_SLOTS,
     Dtype,
     ElementSource,
@@ -20,6 +21,7 @@ from edgerl.runtime.enums import (
     OnViolation,
     Request,
     Result,
+    Role,
     Source,
     StateFlag,
 )
@@ -35,7 +37,6 @@ NOT_RAISED = {
     Event.OPERATOR_LOST,
     Event.OVERRUN,
     Event.SWITCH,
-    Event.PREPARE,
     Event.JITTER_FAULT,
     Event.LAPSED,
     Event.STATE_FROZEN,
@@ -126,9 +127,43 @@ def command(
 
 def set_ladders(config: structs.Config, hold_ns: int, safe_ns: int) -> None:
     """Make every fault hold, then send the safe command."""
-    rungs = (structs.Rung(hold_ns, Source.HOLD), structs.Rung(safe_ns, Source.SAFE))
     for ladder in LadderClass:
-        config.ladders[ladder] = structs.Ladder(2, 0, rungs)
+        set_ladder(config, ladder, (Source.HOLD, hold_ns), (Source.SAFE, safe_ns))
+
+
+def set_ladder(config: structs.Config, ladder: LadderClass, *rungs: tuple[Source, int]) -> None:
+    """Make a class of faults go down these rungs."""
+    rows = [structs.Rung(duration_ns, source) for source, duration_ns in rungs]
+    config.ladders[ladder] = structs.Ladder(len(rows), 0, (structs.Rung * MAX_RUNGS)(*rows))
+
+
+def joint_config(*, pd: bool, **fields: object) -> structs.Config:
+    """One joint with its position and speed as state; the policy says where to.
+
+    ``pd``: the guardian closes the loop, and the one command is a torque. Otherwise the drive does, and the commands
+    are position, kp and kd.
+    """
+    config = small_config(**{"state_count": 2, "element_count": 1, "term_count": 1, "action_count": 1, **fields})
+    inf = float("inf")
+    if pd:
+        torque = command(-50.0, 50.0, inf, inf, 0.0, OnViolation.SATURATE)
+        torque.role, torque.measured, torque.measured_rate, torque.pd = Role.TORQUE, 0, 1, 1
+        torque.kp, torque.kd, torque.prepare_kp, torque.prepare_kd, torque.damp_kd = 10.0, 1.0, 20.0, 2.0, 4.0
+        torque.prepare = 0.5
+        channels = [torque]
+    else:
+        position = command(-2.0, 2.0, inf, inf, 0.0, OnViolation.REJECT)
+        kp = command(0.0, 100.0, inf, inf, 0.0, OnViolation.REJECT, action=-1)
+        kd = command(0.0, 10.0, inf, inf, 1.0, OnViolation.REJECT, action=-1)
+        position.role, kp.role, kd.role = Role.POSITION, Role.KP, Role.KD
+        position.measured, position.prepare = 0, 0.5
+        kp.nominal, kp.prepare, kp.damp = 40.0, 80.0, 0.0
+        kd.nominal, kd.prepare, kd.damp = 2.0, 4.0, 8.0
+        channels = [position, kp, kd]
+    config.command_count = len(channels)
+    for index, channel in enumerate(channels):
+        config.commands[index] = channel
+    return config
 
 
 class World:
@@ -152,6 +187,8 @@ class World:
         self._seen = ctypes.c_uint32(0)
         self.sequence = 0
         self.stamp = 500 * MS
+        self.stands = [1.5, 2.0, 3.0][: self.config.state_count]
+        """What the robot measures where a test says nothing else."""
         self._segments()
         self._start()
 
@@ -265,7 +302,7 @@ class World:
         self.sequence = changed.get("sequence", self.sequence + 1)
         self.stamp = changed.get("stamp", self.stamp + PERIOD)
         header = wire.Header(changed.get("session", SESSION), self.sequence, self.stamp)
-        message = wire.State(header, flags, np.array(values or [1.5, 2.0, 3.0], np.float32))
+        message = wire.State(header, flags, np.array(values or self.stands, np.float32))
         self.inbox.append((self.now if at is None else at, wire.encode(message)))
 
     def act(self, epoch: int) -> None:
@@ -318,11 +355,14 @@ class World:
 
 def enter(mode: Mode, **fields: int) -> World:
     """Return a world that has got into ``mode``, in a configuration with these fields."""
-    world = World(small_config(**fields))
-    if mode == Mode.SAFE:
+    world = World(small_config(**({"prepare_ns": 10 * PERIOD} if mode == Mode.PREPARE else {}), **fields))
+    if mode in (Mode.SAFE, Mode.PREPARE):
         world.ticks(1)
     else:
         world.arm()
+    if mode == Mode.PREPARE:
+        world.request(Request.ARM)
+        world.ticks(1)
     if mode == Mode.FALLBACK:
         world.request(Request.POLICY_DIED)
         world.ticks(1)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ask.c: the middle of a tick: posts the observation, waits for the answer until the deadline, and runs it through the
- * envelope. It also arms: a wanted ARM happens in the tick whose answer comes in time and passes.
+ * ask.c: the middle of a tick: posts the observation, waits for the answer until the deadline, and makes the command of
+ * it, through the envelope.
  *
  * The policy is a stranger: its answer is copied out first, its epoch, sequence and count are compared afterwards, and
  * a policy that posts without end is read a bounded number of times.
@@ -60,7 +60,7 @@ static bool take(erl_loop *loop) {
 }
 
 /* 0: loop->judged may be written. */
-static uint32_t ask(erl_loop *loop, bool reset, bool first) {
+uint32_t erl_loop_ask(erl_loop *loop, bool reset, bool first) {
     post(loop, reset);
     if (!take(loop)) {
         loop->status.actions_late++;
@@ -76,56 +76,4 @@ static uint32_t ask(erl_loop *loop, bool reset, bool first) {
     }
     erl_inner_take(loop, &loop->inner, loop->action_said);
     return erl_inner_act(loop, &loop->inner, ERL_SOURCE_POLICY);
-}
-
-static uint32_t arm_blockers(const erl_loop *loop, uint32_t events) {
-    const uint64_t epoch = erl_policy_epoch(loop->status.acting);
-    const uint64_t ready = erl_action_ready_epoch(loop->segments.actions[erl_policy_slot(loop->status.acting)]);
-    const bool policy = epoch != 0 && ready == epoch;
-    uint32_t blockers = 0;
-    /* The first action is held against the safe command, so one must have been sent. */
-    blockers |= loop->tick.observed && loop->envelope.has_last ? 0u : ERL_ARM_NO_STATE;
-    blockers |= (events & (1u << ERL_EVENT_STATE_FAULT)) != 0 ? ERL_ARM_STATE_FAULT : 0u;
-    blockers |= (events & (1u << ERL_EVENT_ESTOP)) != 0 ? ERL_ARM_ESTOP : 0u;
-    blockers |= (events & (1u << ERL_EVENT_DONE)) != 0 ? ERL_ARM_DONE : 0u;
-    blockers |= policy && (events & (1u << ERL_EVENT_POLICY_FAULT)) == 0 ? 0u : ERL_ARM_POLICY_NOT_READY;
-    return blockers;
-}
-
-/* Gives up after arm_ticks states, so that a wish from long ago never comes true by surprise. */
-static void not_armed(erl_loop *loop, uint32_t blockers) {
-    loop->status.arm_blockers = blockers;
-    loop->arm_left -= loop->has_state;
-    loop->status.arm_refused += loop->arm_left == 0;
-}
-
-static uint32_t try_to_arm(erl_loop *loop) {
-    const uint32_t met = ask(loop, true, true);
-    if (met != 0) {
-        not_armed(loop, (met & (1u << ERL_EVENT_REJECT)) != 0 ? ERL_ARM_REJECTED : ERL_ARM_ACTION_LATE);
-        return met;
-    }
-    loop->arm_left = 0;
-    loop->status.arm_blockers = 0;
-    loop->status.armed++;
-    erl_bucket_start(&loop->bucket, loop->config.bucket_limit, loop->config.bucket_window);
-    return 1u << ERL_EVENT_ARM;
-}
-
-/* The policy is asked in ACTIVE, and in SAFE when ARM is wanted; never in a tick that already ends otherwise. */
-uint32_t erl_loop_ask(erl_loop *loop, uint32_t events) {
-    if ((events & (1u << ERL_EVENT_DISARM)) != 0) {
-        loop->arm_left = 0;
-    }
-    if (loop->mode == ERL_MODE_SAFE && loop->arm_left > 0) {
-        const uint32_t blockers = arm_blockers(loop, events);
-        if (blockers != 0) {
-            not_armed(loop, blockers);
-        } else if (events == 0) {
-            return try_to_arm(loop);
-        }
-    } else if (loop->mode == ERL_MODE_ACTIVE && events == 0) {
-        return ask(loop, (loop->tick.state_flags & ERL_STATE_EPISODE_START) != 0, false);
-    }
-    return events;
 }

@@ -105,12 +105,12 @@ float erl_inner_command(const erl_loop *loop, uint32_t i, const erl_setpoint *se
     return setpoint->kp * (setpoint->target - position) - setpoint->kd * rate;
 }
 
-static uint8_t judge(erl_loop *loop) {
+static uint8_t judge(erl_loop *loop, bool takes_over) {
     float command[ERL_MAX_COMMANDS];
     for (uint32_t i = 0; i < loop->config.command_count; i++) {
         command[i] = erl_inner_command(loop, i, &loop->wanted[i]);
     }
-    return erl_envelope_check(&loop->envelope, false, command, loop->judged, loop->verdicts);
+    return erl_envelope_check(&loop->envelope, takes_over, command, loop->judged, loop->verdicts);
 }
 
 static uint32_t account(erl_loop *loop, uint8_t all) {
@@ -130,15 +130,15 @@ static uint32_t account(erl_loop *loop, uint8_t all) {
     return (all & ERL_VERDICT_REJECTED) != 0 ? 1u << ERL_EVENT_REJECT : 0u;
 }
 
-static uint8_t make(erl_loop *loop, erl_inner *inner) {
+static uint8_t make(erl_loop *loop, erl_inner *inner, bool takes_over) {
     float values[ERL_MAX_COMMANDS];
     follow(loop, inner, values);
     want(&loop->config, values, loop->wanted);
     if (inner->blend_ns < loop->config.blend_ns) {
-        inner->blend_ns += loop->elapsed_ns;
+        inner->blend_ns += erl_progress_ns(loop);
         blend(loop, inner, loop->wanted);
     }
-    const uint8_t all = judge(loop);
+    const uint8_t all = judge(loop, takes_over);
     if ((all & ERL_VERDICT_REJECTED) == 0) {
         memcpy(inner->stands, values, loop->config.action_count * sizeof(float));
     }
@@ -147,22 +147,18 @@ static uint8_t make(erl_loop *loop, erl_inner *inner) {
 
 /* Makes this tick's command of the action in effect. 0: loop->judged may be written. REJECT: it may not. */
 uint32_t erl_inner_act(erl_loop *loop, erl_inner *inner, uint32_t source) {
-    if (loop->last_source != source) {
-        erl_envelope_forget_rate(&loop->envelope);
-    }
-    return account(loop, make(loop, inner));
+    return account(loop, make(loop, inner, loop->last_source != source));
 }
 
 /* The same for a policy's first action: it must pass as the policy says it before it is blended in. */
 uint32_t erl_inner_try(erl_loop *loop, erl_inner *inner, const float *values) {
     erl_inner_start(loop, inner);
     erl_inner_take(loop, inner, values);
-    erl_envelope_forget_rate(&loop->envelope);
     inner->blend_ns = loop->config.blend_ns;
-    const uint8_t all = make(loop, inner);
+    const uint8_t all = make(loop, inner, true);
     if ((all & ERL_VERDICT_REJECTED) != 0 || loop->config.blend_ns == 0) {
         return account(loop, all);
     }
     inner->blend_ns = 0;
-    return account(loop, make(loop, inner));
+    return account(loop, make(loop, inner, true));
 }

@@ -56,20 +56,21 @@ static inline uint32_t erl_policy_slot(uint64_t word) {
 typedef struct erl_envelope {
     const erl_command_channel *channels;
     uint32_t count;
-    bool has_last;     /* a command was written */
-    bool has_rate;     /* and another since the last seed, so that its rate counts */
-    uint64_t since_ns; /* time since the last write, in the tick's clock */
+    bool has_last;     /* there is one to set out from: written, or seeded */
+    bool has_rate;     /* another one was written since, so that there is a rate */
+    uint64_t since_ns; /* time since the last one, in the tick's clock */
     float last[ERL_MAX_COMMANDS];
     double rate[ERL_MAX_COMMANDS]; /* units/s, between the last two writes */
 } erl_envelope;
 
 bool erl_channel_valid(const erl_command_channel *channel);
 void erl_envelope_start(erl_envelope *envelope, const erl_command_channel *channels, uint32_t count);
-void erl_envelope_forget_rate(erl_envelope *envelope);
+void erl_envelope_seed(erl_envelope *envelope, const float *reference, uint64_t since_ns);
 void erl_envelope_advance(erl_envelope *envelope, uint64_t elapsed_ns);
-uint8_t erl_envelope_check(const erl_envelope *envelope, bool never_reject, const float *wanted, float *out,
+uint8_t erl_envelope_check(const erl_envelope *envelope, bool takes_over, const float *wanted, float *out,
                            uint8_t *verdicts);
-void erl_envelope_commit(erl_envelope *envelope, const float *written);
+void erl_envelope_approach(const erl_envelope *envelope, bool takes_over, const float *wanted, float *out);
+void erl_envelope_commit(erl_envelope *envelope, bool takes_over, const float *written);
 
 /* bucket.c */
 typedef struct erl_bucket {
@@ -86,7 +87,7 @@ bool erl_bucket_full(const erl_bucket *bucket);
 
 /* modes.c */
 erl_transition erl_modes_cell(uint32_t mode, uint32_t event);
-uint32_t erl_modes_governing(uint32_t events);
+uint32_t erl_modes_governing(uint32_t mode, uint32_t events);
 uint32_t erl_modes_ladder(uint32_t event, uint32_t events);
 uint64_t erl_ladder_ns(const erl_ladder *ladder);
 uint32_t erl_modes_resolve(uint32_t source, uint32_t on_reject, bool has_last, const erl_ladder *ladder,
@@ -95,6 +96,13 @@ uint32_t erl_modes_resolve(uint32_t source, uint32_t on_reject, bool has_last, c
 /* assembler.c */
 bool erl_terms_valid(const erl_config *config);
 bool erl_assemble(const erl_config *config, const float *state, uint8_t *record);
+
+/* prepare.c */
+typedef struct erl_ramp {
+    bool over;         /* the start pose was written */
+    uint64_t spent_ns; /* of prepare_ns */
+    float from[ERL_MAX_COMMANDS];
+} erl_ramp;
 
 /* inner.c */
 typedef struct erl_setpoint {
@@ -113,13 +121,6 @@ typedef struct erl_inner {
     float stands[ERL_MAX_COMMANDS]; /* where it stood in the last command that passed */
     erl_setpoint blend_from[ERL_MAX_COMMANDS];
 } erl_inner;
-
-void erl_inner_start(const erl_loop *loop, erl_inner *inner);
-void erl_inner_take(const erl_loop *loop, erl_inner *inner, const float *values);
-bool erl_inner_current(const erl_loop *loop, const erl_inner *inner);
-float erl_inner_command(const erl_loop *loop, uint32_t channel, const erl_setpoint *setpoint);
-uint32_t erl_inner_act(erl_loop *loop, erl_inner *inner, uint32_t source);          /* event bits */
-uint32_t erl_inner_try(erl_loop *loop, erl_inner *inner, const float *values); /* event bits */
 
 /* wire.c */
 #define ERL_KIND_STATE 4u
@@ -185,8 +186,10 @@ struct erl_loop {
     erl_requests_seen seen;
     uint32_t mode;
     uint32_t last_source;
-    uint64_t in_mode_ns;
+    uint64_t ladder_ns;     /* spent on the fallback ladder */
     uint64_t elapsed_ns;    /* of the tick's clock since the last tick */
+    uint64_t silent_ns;     /* of the tick's clock since the last command that was sent */
+    bool has_written;       /* a command was sent */
     uint64_t next_ns;       /* the next grid point */
     uint64_t last_tick_ns;  /* the tick's clock at the last tick */
     uint64_t last_start_ns; /* CLOCK_MONOTONIC at the last tick */
@@ -207,9 +210,10 @@ struct erl_loop {
     float action_said[ERL_MAX_COMMANDS];
     erl_inner inner;   /* of the acting policy */
     erl_inner standby; /* of the candidate */
+    erl_ramp ramp;
     erl_setpoint wanted[ERL_MAX_COMMANDS]; /* of this tick */
     erl_setpoint held[ERL_MAX_COMMANDS];   /* of the command written last */
-    bool holds_pd;                         /* whether that one was PD's */
+    bool holds_pd; /* whether the PD channels of that one were PD's, and it is still in force */
     float judged[ERL_MAX_COMMANDS]; /* the policy's command after the envelope */
     float command[ERL_MAX_COMMANDS];
     uint8_t verdicts[ERL_MAX_COMMANDS];
@@ -222,6 +226,30 @@ struct erl_loop {
 void erl_loop_terminate(erl_loop *loop);
 void erl_loop_enter(erl_loop *loop, uint32_t next, uint32_t event);
 
+/* A tick's share of what takes its time: the loop does not make up for periods that it missed. */
+static inline uint64_t erl_progress_ns(const erl_loop *loop) {
+    return loop->elapsed_ns < loop->config.period_ns ? loop->elapsed_ns : loop->config.period_ns;
+}
+
+/* inner.c: the policy's last action as the command of this tick; acting and trying answer with event bits */
+void erl_inner_start(const erl_loop *loop, erl_inner *inner);
+void erl_inner_take(const erl_loop *loop, erl_inner *inner, const float *values);
+bool erl_inner_current(const erl_loop *loop, const erl_inner *inner);
+float erl_inner_command(const erl_loop *loop, uint32_t channel, const erl_setpoint *setpoint);
+uint32_t erl_inner_act(erl_loop *loop, erl_inner *inner, uint32_t source);
+uint32_t erl_inner_try(erl_loop *loop, erl_inner *inner, const float *values);
+
+/* prepare.c: the way to the start pose */
+void erl_ramp_start(erl_loop *loop);
+void erl_ramp_want(erl_loop *loop, erl_setpoint *wanted);
+void erl_ramp_written(erl_loop *loop, const float *command);
+
+/* sources.c: the command of each source */
+bool erl_source_written(const erl_loop *loop);
+void erl_source_seed(erl_loop *loop);
+uint32_t erl_source_stand_by(erl_loop *loop); /* event bits */
+bool erl_source_fill(erl_loop *loop, uint32_t source, uint32_t mode);
+
 /* sense.c: waits for this tick's time and takes the newest state */
 uint32_t erl_loop_sense(erl_loop *loop); /* event bits */
 
@@ -229,7 +257,10 @@ uint32_t erl_loop_sense(erl_loop *loop); /* event bits */
 uint32_t erl_loop_poll_requests(erl_loop *loop);    /* event bits */
 bool erl_loop_request_urgent(const erl_loop *loop); /* one that cannot wait for a state */
 
-/* ask.c: observation to policy, action back, envelope */
-uint32_t erl_loop_ask(erl_loop *loop, uint32_t events); /* event bits, with those of the asking */
+/* arm.c: the way into ACTIVE */
+uint32_t erl_loop_arm(erl_loop *loop, uint32_t events); /* event bits, with those of the arming */
+
+/* ask.c: observation to policy, action back, envelope; `first`: of a policy that is to take over */
+uint32_t erl_loop_ask(erl_loop *loop, bool reset, bool first); /* event bits of the asking */
 
 #endif

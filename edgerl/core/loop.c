@@ -41,7 +41,6 @@ void erl_loop_enter(erl_loop *loop, uint32_t next, uint32_t event) {
         return;
     }
     const bool latched = next == ERL_MODE_FALLBACK || next == ERL_MODE_STOPPED;
-    loop->status.ladder = loop->ladder;
     if (!latched) {
         loop->status.fault = ERL_EVENT_NOMINAL;
     } else if (event != ERL_EVENT_LADDER_END) {
@@ -49,12 +48,10 @@ void erl_loop_enter(erl_loop *loop, uint32_t next, uint32_t event) {
         loop->status.fault = event;
         loop->status.fault_tick = loop->tick.tick;
     }
-    if (loop->arm_left > 0) {
+    if (loop->arm_left > 0 && next != ERL_MODE_PREPARE) {
         loop->arm_left = 0;
         loop->status.arm_blockers |= ERL_ARM_NOT_SAFE_MODE;
         loop->status.arm_refused++;
     }
-    erl_envelope_forget_rate(&loop->envelope);
     loop->mode = next;
-    loop->in_mode_ns = 0;
 }

@@ -174,24 +174,32 @@ erl_transition erl_modes_cell(uint32_t mode, uint32_t event) {
     return TABLE[mode][event];
 }
 
-/* The most severe of the tick's events governs it. */
-uint32_t erl_modes_governing(uint32_t events) {
+/* The most severe of the tick's events governs it, but one that changes nothing hides none that leads to another mode:
+ * in PREPARE the death of a policy that commands nothing must not cover up a state fault. RESET is no such one: an
+ * e-stop that is still pressed keeps it from leading out. */
+uint32_t erl_modes_governing(uint32_t mode, uint32_t events) {
     uint32_t governing = ERL_EVENT_NOMINAL;
+    bool leaves = false;
     for (uint32_t event = 0; event < ERL_EVENT_COUNT; event++) {
-        if (events & (1u << event)) {
+        const bool away = erl_modes_cell(mode, event).next != mode;
+        if ((events & (1u << event)) != 0 && (away || !leaves)) {
             governing = event;
+            leaves = away && event != ERL_EVENT_RESET;
         }
     }
     return governing;
 }
 
-/* The ladder that a fault leads onto. A full bucket is the state's fault where the state was missing in this tick. */
+#define STATE_FAULTS \
+    ((1u << ERL_EVENT_STATE_FROZEN) | (1u << ERL_EVENT_STATE_LIMIT) | (1u << ERL_EVENT_STATE_FAULT))
+
+/* The ladder that a fault leads onto: the state's wherever the state is in doubt, too. A full bucket is the state's
+ * fault where the state was missing in this tick. */
 uint32_t erl_modes_ladder(uint32_t event, uint32_t events) {
-    switch (event) {
-    case ERL_EVENT_STATE_FROZEN:
-    case ERL_EVENT_STATE_LIMIT:
-    case ERL_EVENT_STATE_FAULT:
+    if ((events & STATE_FAULTS) != 0) {
         return ERL_LADDER_STATE;
+    }
+    switch (event) {
     case ERL_EVENT_BUCKET_FAULT:
         return (events & (1u << ERL_EVENT_STATE_LOST)) != 0 ? ERL_LADDER_STATE : ERL_LADDER_POLICY;
     case ERL_EVENT_INFERENCE_TIMEOUT:

@@ -18,11 +18,11 @@ static void begin_episode(erl_envelope *envelope, const erl_command_channel *cha
     for (uint32_t i = 0; i < count; i++) {
         safe[i] = channels[i].safe;
     }
-    erl_envelope_commit(envelope, safe);
-    erl_envelope_advance(envelope, seed_ns);
+    erl_envelope_seed(envelope, safe, seed_ns);
 }
 
-static void write_row(erl_envelope *envelope, uint32_t source, const float *candidate, float *written) {
+static void write_row(erl_envelope *envelope, uint32_t source, bool takes_over, const float *candidate,
+                      float *written) {
     const uint32_t resolved = erl_modes_resolve(source, source, envelope->has_last, NULL, 0);
     if (resolved == ERL_SOURCE_LAPSE) {
         for (uint32_t i = 0; i < envelope->count; i++) {
@@ -33,17 +33,15 @@ static void write_row(erl_envelope *envelope, uint32_t source, const float *cand
     if (resolved == ERL_SOURCE_POLICY) {
         memcpy(written, candidate, envelope->count * sizeof(float));
     } else if (resolved == ERL_SOURCE_HOLD) {
-        memcpy(written, envelope->last, envelope->count * sizeof(float));
+        erl_envelope_approach(envelope, takes_over, envelope->last, written);
     } else {
         float safe[ERL_MAX_COMMANDS];
-        uint8_t ignored[ERL_MAX_COMMANDS];
         for (uint32_t i = 0; i < envelope->count; i++) {
             safe[i] = envelope->channels[i].safe;
         }
-        erl_envelope_forget_rate(envelope);
-        (void)erl_envelope_check(envelope, true, safe, written, ignored);
+        erl_envelope_approach(envelope, takes_over, safe, written);
     }
-    erl_envelope_commit(envelope, written);
+    erl_envelope_commit(envelope, takes_over, written);
 }
 
 uint32_t erl_envelope_replay(const erl_command_channel *channels, uint32_t count, uint32_t on_reject,
@@ -67,13 +65,11 @@ uint32_t erl_envelope_replay(const erl_command_channel *channels, uint32_t count
         } else {
             erl_envelope_advance(&envelope, times_ns[row] > times_ns[row - 1] ? times_ns[row] - times_ns[row - 1] : 0);
         }
-        if (last_source != ERL_SOURCE_POLICY) {
-            erl_envelope_forget_rate(&envelope);
-        }
-        const uint8_t all = erl_envelope_check(&envelope, false, commands + row * count, candidate,
-                                               verdicts + row * count);
-        last_source = (all & ERL_VERDICT_REJECTED) != 0 ? on_reject : ERL_SOURCE_POLICY;
-        write_row(&envelope, last_source, candidate, written + row * count);
+        const uint8_t all = erl_envelope_check(&envelope, last_source != ERL_SOURCE_POLICY, commands + row * count,
+                                               candidate, verdicts + row * count);
+        const uint32_t source = (all & ERL_VERDICT_REJECTED) != 0 ? on_reject : ERL_SOURCE_POLICY;
+        write_row(&envelope, source, source != last_source, candidate, written + row * count);
+        last_source = source;
     }
     return ERL_OK;
 }

@@ -47,7 +47,7 @@ static void watch_policies(erl_loop *loop) {
 }
 
 static void want_arm(erl_loop *loop) {
-    if (loop->mode == ERL_MODE_SAFE) {
+    if (loop->mode == ERL_MODE_SAFE || loop->mode == ERL_MODE_PREPARE) {
         loop->arm_left = loop->config.arm_ticks;
         loop->status.arm_blockers = 0;
     } else if (loop->mode != ERL_MODE_ACTIVE) {

@@ -141,7 +141,8 @@ static void advance(erl_loop *loop, uint32_t clock_before) {
     }
     erl_envelope_advance(&loop->envelope, elapsed_ns);
     loop->elapsed_ns = elapsed_ns;
-    loop->in_mode_ns += frozen ? real_ns : elapsed_ns;
+    loop->silent_ns += elapsed_ns;
+    loop->ladder_ns += frozen ? real_ns : elapsed_ns;
     loop->last_tick_ns = tick->tick_ns;
     loop->last_start_ns = tick->start_ns;
     tick->clock = (uint8_t)loop->status.clock;

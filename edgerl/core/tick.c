@@ -12,10 +12,6 @@
 
 #define DEGRADED ((1u << ERL_EVENT_ACTION_LATE) | (1u << ERL_EVENT_STATE_LOST) | (1u << ERL_EVENT_REJECT))
 
-static uint64_t ladder_spent_ns(const erl_loop *loop) {
-    return loop->mode == ERL_MODE_FALLBACK ? loop->in_mode_ns : 0;
-}
-
 /* Only an ACTIVE tick can degrade: before, there is nothing to lose, and after, it is lost already. */
 static uint32_t count_degraded(erl_loop *loop, uint32_t events) {
     if (loop->mode != ERL_MODE_ACTIVE) {
@@ -25,14 +21,51 @@ static uint32_t count_degraded(erl_loop *loop, uint32_t events) {
     return erl_bucket_full(&loop->bucket) ? events | 1u << ERL_EVENT_BUCKET_FAULT : events;
 }
 
+/* The policy is asked in ACTIVE, and on the way there when ARM is wanted; never in a tick that already ends otherwise. */
+static uint32_t ask(erl_loop *loop, uint32_t events) {
+    if ((events & (1u << ERL_EVENT_DISARM)) != 0) {
+        loop->arm_left = 0;
+    }
+    if (loop->arm_left > 0) {
+        return erl_loop_arm(loop, events);
+    }
+    if (loop->mode == ERL_MODE_ACTIVE && events == 0) {
+        return erl_loop_ask(loop, (loop->tick.state_flags & ERL_STATE_EPISODE_START) != 0, false);
+    }
+    return events;
+}
+
 static uint32_t meet(erl_loop *loop) {
     uint32_t events = erl_loop_sense(loop);
     loop->tick.tick = loop->status.ticks;
+    if (!erl_source_written(loop)) {
+        erl_source_seed(loop);
+    }
     events |= erl_loop_poll_requests(loop);
-    if (loop->mode == ERL_MODE_FALLBACK && loop->in_mode_ns >= erl_ladder_ns(&loop->config.ladders[loop->ladder])) {
+    if (loop->mode == ERL_MODE_FALLBACK && loop->ladder_ns >= erl_ladder_ns(&loop->config.ladders[loop->ladder])) {
         events |= 1u << ERL_EVENT_LADDER_END;
     }
-    return count_degraded(loop, erl_loop_ask(loop, events));
+    return count_degraded(loop, ask(loop, events));
+}
+
+/* A fault begins its ladder. One of the state, met on another ladder, leads onto the state's, once: there is no way
+ * back, so that the time on ladders ends. */
+static void choose_ladder(erl_loop *loop, uint32_t event, uint32_t events) {
+    const uint32_t ladder = erl_modes_ladder(event, events);
+    if (loop->mode != ERL_MODE_FALLBACK || (ladder == ERL_LADDER_STATE && loop->ladder != ERL_LADDER_STATE)) {
+        loop->ladder = ladder;
+        loop->ladder_ns = 0;
+    }
+}
+
+/* What a change of mode needs before the first command in the new one. */
+static void prepare_change(erl_loop *loop, uint32_t next) {
+    if (next == ERL_MODE_PREPARE && loop->mode != ERL_MODE_PREPARE) {
+        erl_source_seed(loop);
+        erl_ramp_start(loop);
+    } else if (loop->mode == ERL_MODE_STOPPED && next != ERL_MODE_STOPPED) {
+        erl_source_seed(loop);
+    }
 }
 
 /* Before the first state there is nothing to answer, so nothing is sent. */
@@ -40,39 +73,8 @@ static uint32_t choose_source(const erl_loop *loop, uint32_t named) {
     if (!loop->has_state) {
         return ERL_SOURCE_LAPSE;
     }
-    return erl_modes_resolve(named, loop->config.on_reject, loop->envelope.has_last,
-                             &loop->config.ladders[loop->ladder], ladder_spent_ns(loop));
-}
-
-/* PD goes on around the position that was wanted last, as long as the policy is in charge and a state came. */
-static void hold(erl_loop *loop, bool in_charge) {
-    float command[ERL_MAX_COMMANDS];
-    memcpy(loop->wanted, loop->held, sizeof loop->wanted);
-    for (uint32_t i = 0; i < loop->config.command_count; i++) {
-        const bool pd = in_charge && loop->holds_pd && loop->config.commands[i].pd != 0;
-        command[i] = pd ? erl_inner_command(loop, i, &loop->held[i]) : loop->envelope.last[i];
-    }
-    (void)erl_envelope_check(&loop->envelope, true, command, loop->command, loop->verdicts);
-    loop->holds_pd = in_charge && loop->holds_pd;
-}
-
-static void fill_command(erl_loop *loop, uint32_t source, uint32_t mode) {
-    if (loop->last_source != source) {
-        erl_envelope_forget_rate(&loop->envelope);
-    }
-    if (source == ERL_SOURCE_POLICY) {
-        memcpy(loop->command, loop->judged, loop->config.command_count * sizeof(float));
-        loop->holds_pd = true;
-    } else if (source == ERL_SOURCE_HOLD) {
-        hold(loop, mode == ERL_MODE_ACTIVE);
-    } else {
-        float safe[ERL_MAX_COMMANDS];
-        for (uint32_t i = 0; i < loop->config.command_count; i++) {
-            safe[i] = loop->config.commands[i].safe;
-        }
-        (void)erl_envelope_check(&loop->envelope, true, safe, loop->command, loop->verdicts);
-        loop->holds_pd = false;
-    }
+    return erl_modes_resolve(named, loop->config.on_reject, loop->has_written, &loop->config.ladders[loop->ladder],
+                             loop->ladder_ns);
 }
 
 static bool send_command(erl_loop *loop, uint32_t source, uint32_t mode) {
@@ -102,10 +104,16 @@ static bool send_command(erl_loop *loop, uint32_t source, uint32_t mode) {
 /* A command that the kernel did not take was not written: the envelope goes on from the one before. */
 static void write_command(erl_loop *loop, uint32_t source, uint32_t mode) {
     if (source != ERL_SOURCE_LAPSE) {
-        fill_command(loop, source, mode);
+        const bool pd = erl_source_fill(loop, source, mode);
         if (send_command(loop, source, mode)) {
-            erl_envelope_commit(&loop->envelope, loop->command);
+            erl_envelope_commit(&loop->envelope, loop->last_source != source, loop->command);
             memcpy(loop->held, loop->wanted, sizeof loop->held);
+            loop->holds_pd = pd;
+            loop->has_written = true;
+            loop->silent_ns = 0;
+            if (source == ERL_SOURCE_RAMP) {
+                erl_ramp_written(loop, loop->command);
+            }
         }
     }
     loop->last_source = source;
@@ -138,6 +146,7 @@ static void publish(erl_loop *loop, bool ended) {
     status->source = loop->tick.source;
     status->event = loop->tick.event;
     status->bucket_level = loop->bucket.level;
+    status->ladder = loop->ladder;
     status->arm_pending = loop->arm_left;
     status->done += loop->tick.event == ERL_EVENT_DONE;
     status->ticks++;
@@ -147,12 +156,16 @@ static void publish(erl_loop *loop, bool ended) {
 
 uint32_t erl_tick(erl_loop *loop) {
     const uint32_t events = meet(loop);
-    const uint32_t event = erl_modes_governing(events);
+    const uint32_t event = erl_modes_governing(loop->mode, events);
     const erl_transition cell = erl_modes_cell(loop->mode, event);
-    if (cell.next == ERL_MODE_FALLBACK && loop->mode != ERL_MODE_FALLBACK) {
-        loop->ladder = erl_modes_ladder(event, events);
+    if (cell.next == ERL_MODE_FALLBACK) {
+        choose_ladder(loop, event, events);
     }
-    const uint32_t source = choose_source(loop, cell.source);
+    prepare_change(loop, cell.next);
+    uint32_t source = choose_source(loop, cell.source);
+    if (source == ERL_SOURCE_STANDBY && erl_source_stand_by(loop) != 0) {
+        source = ERL_SOURCE_SAFE;
+    }
     write_command(loop, source, cell.next);
     loop->tick.events = events != 0 ? events : 1u << ERL_EVENT_NOMINAL;
     loop->tick.event = (uint8_t)event;

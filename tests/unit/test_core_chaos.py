@@ -6,27 +6,52 @@ import ctypes
 import math
 import random
 
+import numpy as np
 import pytest
 
 from edgerl.runtime import core, structs, wire
-from edgerl.runtime.enums import Event, Mode, OnViolation, Request, Result, Source, StateFlag
+from edgerl.runtime.enums import Event, LadderClass, Mode, OnViolation, Request, Result, Source, StateFlag
 from tests import core_world
-from tests.core_world import EPOCH, MS, NOT_RAISED, PERIOD, SESSION, Answer, World, small_config
+from tests.core_world import (
+    EPOCH,
+    MS,
+    NOT_RAISED,
+    PERIOD,
+    SESSION,
+    Answer,
+    World,
+    joint_config,
+    set_ladder,
+    small_config,
+)
 
-TICKS = 300
+TICKS, SEEDS = 300, 60
 EVIL = [math.nan, math.inf, -math.inf, 1e30, -1e30, 1e-40, 5.0, 2.0, -2.0]
-REQUESTS = [Request.ARM] * 8 + [Request.RESET] * 5 + [Request.DISARM, Request.ESTOP, Request.POLICY_DIED]
+REQUESTS = [Request.ARM] * 14 + [Request.RESET] * 8 + [Request.DISARM, Request.ESTOP, Request.POLICY_DIED]
+LADDER = {Source.HOLD, Source.SAFE, Source.LAPSE, Source.DAMP}
 RESOLVED = {
     Source.POLICY: {Source.POLICY},
     Source.HOLD: {Source.HOLD, Source.SAFE},
     Source.SAFE: {Source.SAFE},
     Source.LAPSE: {Source.LAPSE},
     Source.RAMP: {Source.RAMP},
-    Source.DAMP: {Source.DAMP},
-    Source.STANDBY: {Source.STANDBY},
-    Source.LADDER: {Source.HOLD, Source.SAFE, Source.LAPSE},
+    Source.LADDER: LADDER,
     Source.ON_REJECT: {Source.HOLD, Source.SAFE, Source.LAPSE},
 }
+KINDS = ("plain", "drive", "guardian")
+
+
+def cell_of(mode: Mode, event: Event) -> structs.Transition:
+    cell = structs.Transition()
+    assert core.library().erl_modes_transition(mode, event, ctypes.addressof(cell)) == Result.OK
+    return cell
+
+
+def governing(mode: Mode, events: set[Event]) -> Event:
+    """Return the highest of the events that lead away, RESET aside; where none does, the highest of all."""
+    leading = {event for event in events if cell_of(mode, event).next != mode}
+    highest, fault = max(events), max(leading - {Event.RESET}, default=None)
+    return highest if fault is None or highest in leading else fault
 
 
 class Chaos:
@@ -34,25 +59,40 @@ class Chaos:
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
-        self.world = World(self._config())
+        self.world = World(self._config(KINDS[seed % len(KINDS)]))
         self.world.policy = self._answer
         self.lockstep = False
         self.last: list[float] | None = None
+        self.silent_ns = 0
+        self.before: structs.TickHeader | None = None
 
-    def _config(self) -> structs.Config:
+    def _config(self, kind: str) -> structs.Config:
         pick = self.random.choice
-        config = small_config(
-            hold_ns=pick([0, 20 * MS]),
-            safe_ns=pick([0, 30 * MS]),
-            on_reject=pick([Source.HOLD, Source.SAFE, Source.LAPSE]),
-            heartbeat_timeout_ns=pick([0, 45 * MS]),
-            arm_ticks=pick([1, 4]),
-            bucket_limit=pick([1, 3, 10]),
-            state_grace_ns=pick([0, 3 * MS]),
-        )
+        fields = {
+            "hold_ns": pick([0, 20 * MS]),
+            "safe_ns": pick([0, 30 * MS]),
+            "on_reject": pick([Source.HOLD, Source.SAFE, Source.LAPSE]),
+            "heartbeat_timeout_ns": pick([0, 45 * MS]),
+            "arm_ticks": pick([1, 4]),
+            "bucket_limit": pick([1, 3, 10]),
+            "state_grace_ns": pick([0, 3 * MS]),
+            "prepare_ns": pick([0, 30 * MS]),
+            "blend_ns": pick([0, 40 * MS]),
+        }
         rate, acceleration = pick([math.inf, 5.0, 50.0]), pick([math.inf, 100.0])
-        config.commands[0] = core_world.command(-1, 1, rate, acceleration, 0.0, OnViolation.REJECT)
-        config.commands[1] = core_world.command(-2, 2, rate, acceleration, 0.5, OnViolation.SATURATE, action=1)
+        if kind == "plain":
+            config = small_config(**fields)
+            config.commands[0] = core_world.command(-1, 1, rate, acceleration, 0.0, OnViolation.REJECT)
+            config.commands[1] = core_world.command(-2, 2, rate, acceleration, 0.5, OnViolation.SATURATE, action=1)
+        else:
+            config = joint_config(
+                pd=kind == "guardian", **{"state_count": 3, "element_count": 3, "term_count": 3} | fields
+            )
+            config.commands[0].max_rate, config.commands[0].max_acceleration = rate, acceleration
+            config.commands[0].on_violation = pick(list(OnViolation))
+        for ladder in LadderClass:
+            rungs = [(pick(sorted(LADDER)), pick([0, 20 * MS, 60 * MS])) for _ in range(self.random.randrange(4))]
+            set_ladder(config, ladder, *rungs)
         return config
 
     def chance(self, probability: float) -> bool:
@@ -60,7 +100,8 @@ class Chaos:
 
     def _answer(self, header: structs.ObservationHeader, _: bytes) -> Answer | None:
         pick, chance = self.random.choice, self.chance
-        values = [pick(EVIL) if chance(0.2) else self.random.uniform(-0.3, 0.3) for _ in range(pick([2] * 12 + [1, 3]))]
+        count = self.world.config.action_count + pick([0] * 12 + [-1, 1])
+        values = [pick(EVIL) if chance(0.04) else self.random.uniform(-0.1, 0.1) for _ in range(count)]
         answer = Answer(values, delay_ns=pick([MS] * 8 + [4 * MS, 5 * MS, 6 * MS]))
         if chance(0.08):
             answer.epoch = pick([0, EPOCH - 1, EPOCH + 1])
@@ -75,7 +116,7 @@ class Chaos:
         world.send_answer = -111 if chance(0.02) else 0
         if chance(0.3):
             core.heartbeat(world.at["requests"])
-        if chance(0.12):
+        if chance(0.3):
             world.request(self.random.choice(REQUESTS))
         if chance(0.02):
             world.act(self.random.choice([0, EPOCH + 1]))
@@ -104,8 +145,8 @@ class Chaos:
         self.random.choices(
             [
                 lambda: world.state(values, flags),
-                lambda: world.state(values, flags, sequence=max(0, world.sequence - old % 3)),
-                lambda: world.state(values, flags, stamp=max(0, world.stamp - old)),
+                lambda: self._out_of_order(values, flags, sequence=max(0, world.sequence - old % 3)),
+                lambda: self._out_of_order(values, flags, stamp=max(0, world.stamp - old)),
                 lambda: world.state(values, flags, stamp=world.stamp + old),
                 lambda: world.state(values, flags, session=SESSION + 1),
                 lambda: [world.state(values, flags) for _ in range(old % 80)],
@@ -116,29 +157,45 @@ class Chaos:
             [900, 20, 20, 5, 5, 5, 2, 10, 30],
         )[0]()
 
+    def _out_of_order(self, values: list[float], flags: StateFlag, **changed: int) -> None:
+        """Send an old state once more; the ones after it are as new as if it had never been."""
+        world = self.world
+        sequence, stamp = world.sequence, world.stamp
+        world.state(values, flags, **changed)
+        world.sequence, world.stamp = sequence, stamp
+
     def check(self, before: Mode, sent: list[wire.Command]) -> None:
         """Compare the last tick with the mode table and with what may be sent at all."""
         record = self.world.record()
         header = record.header
-        cell = structs.Transition()
         assert header.from_mode == before
-        assert header.event == max(record.events)
-        assert core.library().erl_modes_transition(before, header.event, ctypes.addressof(cell)) == Result.OK
+        assert header.event == governing(before, record.events)
+        cell = cell_of(before, Event(header.event))
         assert header.mode == cell.next
         source = Source(header.source)
         assert source in RESOLVED[Source(cell.source)] or self.world.read_status().states_taken == 0
         assert len(sent) == (header.write_ns != 0) <= (source != Source.LAPSE)
+        self._be_silent(header)
         for command in sent:
             self._check_command(command, header)
-            self.last = command.values.tolist()
+            self.last, self.silent_ns = command.values.tolist(), 0
+
+    def _be_silent(self, header: structs.TickHeader) -> None:
+        """Count how long nothing was sent, in the tick's clock."""
+        same = self.before is not None and self.before.clock == header.clock
+        self.silent_ns += header.tick_ns - self.before.tick_ns if same else PERIOD
+        self.before = header
 
     def _check_command(self, command: wire.Command, header: structs.TickHeader) -> None:
-        first, second = command.values
-        assert -1 <= first <= 1
-        assert -2 <= second <= 2
+        world = self.world
+        assert np.isfinite(command.values).all()
+        for value, limits in zip(command.values.tolist(), world.config.commands, strict=False):
+            assert limits.low <= value <= limits.high
         assert (command.mode, command.source) == (header.mode, header.source)
         assert (command.state_sequence, command.state_stamp_ns) == (header.state_sequence, header.stamp_ns)
-        if header.source == Source.HOLD:
+        closes_the_loop = world.config.commands[0].pd and header.mode == Mode.ACTIVE
+        lapsed = self.silent_ns > world.config.valid_for_ns
+        if header.source == Source.HOLD and not closes_the_loop and not lapsed:
             assert command.values.tolist() == self.last
         if header.source == Source.POLICY:
             assert header.event in (Event.NOMINAL, Event.ARM)
@@ -148,7 +205,7 @@ class Chaos:
             assert header.action_ns != 0
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(SEEDS))
 def test_no_tick_sends_what_the_table_does_not_name_or_the_envelope_does_not_allow(seed):
     chaos = Chaos(seed)
     before = Mode.SAFE
@@ -164,7 +221,7 @@ def test_no_tick_sends_what_the_table_does_not_name_or_the_envelope_does_not_all
 
 def test_the_chaos_meets_every_mode_source_and_event():
     seen: set[tuple[str, int]] = set()
-    for seed in range(40):
+    for seed in range(SEEDS):
         chaos = Chaos(seed)
         for _ in range(TICKS):
             chaos.disturb()
@@ -173,6 +230,10 @@ def test_the_chaos_meets_every_mode_source_and_event():
             seen |= {("mode", header.mode), ("source", header.source), ("event", header.event)}
             if ended:
                 break
-    assert {mode for kind, mode in seen if kind == "mode"} == set(Mode) - {Mode.PREPARE}
-    assert {source for kind, source in seen if kind == "source"} == set(list(Source)[:4])
+    assert {mode for kind, mode in seen if kind == "mode"} == set(Mode)
+    assert {source for kind, source in seen if kind == "source"} == set(Source) - {
+        Source.STANDBY,
+        Source.LADDER,
+        Source.ON_REJECT,
+    }
     assert {event for kind, event in seen if kind == "event"} == set(Event) - {Event.QUIT} - NOT_RAISED

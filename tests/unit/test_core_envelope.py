@@ -199,7 +199,7 @@ def test_a_change_of_source_seeds_the_acceleration_anew():
     limits = channel(-100, 100, acceleration=1.0, safe=3.0)
     verdicts, written = one(limits, [0.0, 1.0, 50.0, 40.0, 41.0], on_reject=Source.SAFE)
     assert verdicts[2] == Verdict.ACCELERATION | Verdict.REJECTED
-    assert written[2] == 3.0
+    assert written[2] == 2.0
     assert verdicts[3] == 0
     assert verdicts[4] == Verdict.ACCELERATION | Verdict.REJECTED
 

@@ -9,7 +9,7 @@ import pytest
 
 from edgerl.runtime import core, wire
 from edgerl.runtime.enums import Clock, Event, Mode, Request, Result, Source, StateFlag, Verdict
-from tests.core_world import BUDGET, EPOCH, MS, NOT_RAISED, START, Answer, World, enter, silent, small_config
+from tests.core_world import BUDGET, EPOCH, MS, NOT_RAISED, PERIOD, START, Answer, World, enter, silent, small_config
 
 LOCKSTEP = StateFlag.LOCKSTEP
 NOTHING = StateFlag(0)
@@ -131,8 +131,11 @@ def provoke(world: World, event: Event) -> set[Event]:
         world.now += world.config.heartbeat_timeout_ns
     if event == Event.LADDER_END:
         world.now += 60 * MS
+    if world.now_mode() == Mode.PREPARE and event in (Event.ARM, Event.ACTION_LATE, Event.REJECT):
+        world.ticks(9)  # to the end of the ramp: the wish that led here is still open
     requests = {
         Event.ARM: Request.ARM,
+        Event.PREPARE: Request.ARM,
         Event.DISARM: Request.DISARM,
         Event.POLICY_FAULT: Request.POLICY_DIED,
         Event.RESET: Request.RESET,
@@ -151,13 +154,14 @@ def provoke(world: World, event: Event) -> set[Event]:
     return world.record().events
 
 
+RAISED = set(Event) - NOT_RAISED - {Event.PREPARE}
+ASKING = {Event.ARM, Event.ACTION_LATE, Event.REJECT}
 REACHABLE = {
-    Mode.SAFE: set(Event) - NOT_RAISED - {Event.ACTION_LATE, Event.REJECT, Event.BUCKET_FAULT, Event.LADDER_END},
-    Mode.ACTIVE: set(Event) - NOT_RAISED - {Event.ARM, Event.LADDER_END},
-    Mode.FALLBACK: set(Event) - NOT_RAISED - {Event.ARM, Event.ACTION_LATE, Event.REJECT, Event.BUCKET_FAULT},
-    Mode.STOPPED: set(Event)
-    - NOT_RAISED
-    - {Event.ARM, Event.ACTION_LATE, Event.REJECT, Event.BUCKET_FAULT, Event.LADDER_END},
+    Mode.SAFE: RAISED - ASKING - {Event.BUCKET_FAULT, Event.LADDER_END} | {Event.PREPARE, Event.ARM},
+    Mode.PREPARE: RAISED - {Event.BUCKET_FAULT, Event.LADDER_END},
+    Mode.ACTIVE: RAISED - {Event.ARM, Event.LADDER_END},
+    Mode.FALLBACK: RAISED - ASKING - {Event.BUCKET_FAULT},
+    Mode.STOPPED: RAISED - ASKING - {Event.BUCKET_FAULT, Event.LADDER_END},
 }
 
 
@@ -166,6 +170,7 @@ REACHABLE = {
 )
 def test_every_mode_meets_every_event_as_the_table_says(mode, event):
     fields = {"heartbeat_timeout_ns": 500 * MS, "hold_ns": 1000 * MS} if event == Event.SUPERVISOR_FAULT else {}
+    fields |= {"prepare_ns": PERIOD} if event == Event.PREPARE else {}
     world = enter(mode, **fields)
     met = provoke(world, event)
     row = next(
