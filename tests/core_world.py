@@ -302,7 +302,7 @@ class World:
         self.sequence = changed.get("sequence", self.sequence + 1)
         self.stamp = changed.get("stamp", self.stamp + PERIOD)
         header = wire.Header(changed.get("session", SESSION), self.sequence, self.stamp)
-        message = wire.State(header, flags, np.array(values or self.stands, np.float32))
+        message = wire.State(header, flags, np.array(self.stands if values is None else values, np.float32))
         self.inbox.append((self.now if at is None else at, wire.encode(message)))
 
     def act(self, epoch: int) -> None:

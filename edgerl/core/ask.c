@@ -24,6 +24,7 @@ static void post(erl_loop *loop, bool reset) {
         .deadline_ns = loop->deadline_ns,
         .episode = loop->episode,
         .bytes = loop->config.observation_bytes,
+        .clock = loop->status.clock,
     };
     loop->tick.post_ns = now(loop); /* before the policy is woken: it may answer before this process runs again */
     erl_observation_post(loop->segments.observation, &header, loop->observation);

@@ -33,12 +33,12 @@ static const char *const FAULT_NAMES[ERL_CONFIG_FAULT_COUNT] = {
 };
 
 static bool counts_valid(const erl_config *config) {
-    return config->state_count >= 1 && config->state_count <= ERL_MAX_STATES && config->command_count >= 1 &&
+    /* A policy may observe nothing but images, which do not come this way. */
+    return config->state_count <= ERL_MAX_STATES && config->command_count >= 1 &&
            config->command_count <= ERL_MAX_COMMANDS && config->action_count >= 1 &&
            config->action_count <= ERL_MAX_COMMANDS && config->raw_count <= ERL_MAX_COMMANDS &&
            config->operator_count <= ERL_MAX_OPERATOR && config->element_count <= ERL_MAX_ELEMENTS &&
-           config->term_count <= ERL_MAX_TERMS && config->observation_bytes >= 64 &&
-           config->observation_bytes <= ERL_MAX_OBSERVATION_BYTES && config->observation_bytes % 64 == 0 &&
+           config->term_count <= ERL_MAX_TERMS && config->observation_bytes <= ERL_MAX_OBSERVATION_BYTES && config->observation_bytes % 64 == 0 &&
            config->ring_capacity >= 2 && config->ring_capacity <= ERL_MAX_RING;
 }
 

@@ -27,6 +27,9 @@
 #define ERL_MAX_RUNGS 4u               /* of one fallback ladder */
 #define ERL_POLICY_SLOTS 3u            /* action mailboxes: the acting policy, a candidate, a spare */
 #define ERL_MAX_RING 1048576u          /* records */
+#define ERL_FRAME_VERSION 1u           /* of the frame mailbox, which cameras' processes write */
+#define ERL_FRAME_BUFFERS 4u           /* of one frame mailbox */
+#define ERL_MAX_FRAME_BYTES 67108864u  /* 64 MiB: a megapixel of 16 float32 channels */
 
 #define ERL_CONFIG_MAGIC 0x434C5245u      /* "ERLC" in memory */
 #define ERL_STATUS_MAGIC 0x534C5245u      /* "ERLS" */
@@ -34,6 +37,7 @@
 #define ERL_OBSERVATION_MAGIC 0x4F4C5245u /* "ERLO" */
 #define ERL_ACTION_MAGIC 0x414C5245u      /* "ERLA" */
 #define ERL_RING_MAGIC 0x524C5245u        /* "ERLR" */
+#define ERL_FRAME_MAGIC 0x464C5245u       /* "ERLF" */
 
 /* What a function of the library answers. Faults are values. */
 typedef enum erl_result {
@@ -107,6 +111,17 @@ typedef enum erl_clock {
     ERL_CLOCK_LOCKSTEP = 2,
     ERL_CLOCK_ROBOT = 3 /* the arrival of a state is the tick */
 } erl_clock;
+
+/* What became of the frames of one observation: index of erl_action_mailbox.frames. All but TAKEN are not answered. */
+typedef enum erl_frame_verdict {
+    ERL_FRAME_TAKEN = 0,
+    ERL_FRAME_MISSING = 1,     /* none was ever written */
+    ERL_FRAME_STALE = 2,       /* older than allowed, or stamped in the future */
+    ERL_FRAME_TORN = 3,        /* the writer overtook every one of the bounded reads */
+    ERL_FRAME_OTHER_STATE = 4, /* lockstep: the frame of the observed state did not come before the deadline */
+    ERL_FRAME_NOT_FINITE = 5,
+    ERL_FRAME_VERDICTS = 6
+} erl_frame_verdict;
 
 typedef enum erl_phase {
     ERL_PHASE_STARTING = 0,
@@ -462,6 +477,8 @@ typedef struct erl_observation_header {
     uint64_t deadline_ns; /* CLOCK_MONOTONIC: when the answer is due */
     uint32_t episode; /* recurrent state and histories start anew where it differs from the last one that was read */
     uint32_t bytes;
+    uint32_t clock; /* erl_clock; LOCKSTEP: stamp_ns is that of the state */
+    uint32_t reserved;
 } erl_observation_header;
 
 typedef struct erl_observation_mailbox {
@@ -470,7 +487,7 @@ typedef struct erl_observation_mailbox {
     _Atomic uint32_t sequence; /* odd while it is being written; the policy's futex word */
     uint32_t reserved[13];
     _Atomic uint64_t header[sizeof(erl_observation_header) / 8];
-    uint64_t reserved_end[4];
+    uint64_t reserved_end[3];
     _Atomic uint64_t record[ERL_MAX_OBSERVATION_BYTES / 8];
 } erl_observation_mailbox;
 
@@ -494,7 +511,48 @@ typedef struct erl_action_mailbox {
     _Atomic uint64_t ready_epoch; /* set once the golden set has passed */
     uint64_t reserved[5];
     _Atomic uint64_t words[sizeof(erl_action) / 8];
+    _Atomic uint64_t frames[ERL_FRAME_VERDICTS]; /* observations, by erl_frame_verdict */
+    _Atomic uint64_t oldest_frame_ns; /* largest age of a frame that was taken, not in lockstep */
+    uint64_t reserved_end;
 } erl_action_mailbox;
+
+/* Frame mailbox: a camera's process to the policy. */
+
+typedef struct erl_frame {
+    uint64_t epoch;    /* of its writer */
+    uint64_t sequence; /* the writer's own count, from 1 */
+    uint64_t stamp_ns; /* CLOCK_MONOTONIC: when it was taken */
+    uint64_t state_stamp_ns; /* stamp of the STATE that it belongs to, in the robot's clock; 0: of none */
+} erl_frame;
+
+typedef struct erl_frame_mailbox {
+    uint32_t magic;
+    uint32_t version; /* ERL_FRAME_VERSION */
+    uint64_t frame_bytes;
+    _Atomic uint64_t epoch;     /* of the one writer that may write */
+    _Atomic uint32_t published; /* frames so far; frame k is in buffer k % ERL_FRAME_BUFFERS; the reader's futex word */
+    uint32_t buffers;           /* ERL_FRAME_BUFFERS; they follow this header */
+    uint64_t reserved[4];
+} erl_frame_mailbox;
+
+/* Followed by the next one after frame_bytes, padded to a multiple of 64. */
+typedef struct erl_frame_buffer {
+    _Atomic uint32_t sequence; /* odd while it is being written */
+    uint32_t reserved[7];
+    _Atomic uint64_t frame[sizeof(erl_frame) / 8];
+    _Atomic uint64_t words[];
+} erl_frame_buffer;
+
+/* One frame input of the policy, in its own memory. */
+typedef struct erl_frame_input {
+    const erl_frame_mailbox *mailbox;
+    void *to;        /* the runner's input */
+    uint64_t bytes;  /* of one frame */
+    uint32_t dtype;  /* erl_dtype */
+    uint32_t reserved;
+    uint64_t age_ns; /* of the frame that was read last; 0 in lockstep */
+    erl_frame frame; /* the one that was read last */
+} erl_frame_input;
 
 /* Ring of tick records: guardian to supervisor. */
 
@@ -612,6 +670,21 @@ ERL_API uint32_t erl_action_post(erl_action_mailbox *mailbox, uint64_t epoch, ui
                                  const float *values, uint32_t count, const float *raw, uint32_t raw_count);
 ERL_API void erl_action_ready(erl_action_mailbox *mailbox, uint64_t epoch);
 ERL_API uint64_t erl_action_ready_epoch(const erl_action_mailbox *mailbox);
+
+/* Frames. A segment is zeros of erl_frame_segment_bytes (0: no such frame), then created, then its writer admitted.
+ * Post: ERL_BAD where another writer was admitted since. Read: the newest one, ERL_OK, ERL_EMPTY or ERL_TORN. */
+ERL_API uint64_t erl_frame_segment_bytes(uint64_t frame_bytes);
+ERL_API void erl_frame_create(erl_frame_mailbox *mailbox, uint64_t frame_bytes);
+ERL_API void erl_frame_admit(erl_frame_mailbox *mailbox, uint64_t epoch);
+ERL_API uint32_t erl_frame_post(erl_frame_mailbox *mailbox, const erl_frame *frame, const void *content,
+                                uint64_t bytes);
+ERL_API uint32_t erl_frame_read(const erl_frame_mailbox *mailbox, erl_frame *frame, void *to, uint64_t bytes);
+
+/* All frames for one observation, into the runner's inputs: not older than max_age_ns or, in lockstep, those of the
+ * observed state, for which it waits until the deadline. Answers an erl_frame_verdict, and counts it in the account. */
+ERL_API uint32_t erl_frames_take(erl_frame_input *inputs, uint32_t count,
+                                 const erl_observation_header *header, uint64_t max_age_ns,
+                                 erl_action_mailbox *account);
 
 /* The tables. Names are lower case with dashes; NULL: out of range. */
 ERL_API uint32_t erl_modes_transition(uint32_t mode, uint32_t event, erl_transition *out);

@@ -18,12 +18,13 @@ _Static_assert(offsetof(erl_config, commands) % 8 == 0, "layout");
 _Static_assert(sizeof(erl_requests) == 144, "layout");
 _Static_assert(sizeof(erl_status) % 8 == 0, "layout");
 _Static_assert(sizeof(erl_status_block) == 16 + sizeof(erl_status) + 32 * ERL_MAX_COMMANDS, "layout");
-_Static_assert(sizeof(erl_observation_header) == 32, "layout");
+_Static_assert(sizeof(erl_observation_header) == 40, "layout");
 _Static_assert(offsetof(erl_observation_mailbox, record) == 128, "layout");
 _Static_assert(sizeof(erl_observation_mailbox) == 128 + ERL_MAX_OBSERVATION_BYTES, "layout");
 _Static_assert(sizeof(erl_action) == 32 + 8 * ERL_MAX_COMMANDS, "layout");
 _Static_assert(offsetof(erl_action_mailbox, words) == 64, "layout");
-_Static_assert(sizeof(erl_action_mailbox) == 64 + sizeof(erl_action), "layout");
+_Static_assert(sizeof(erl_action_mailbox) == 64 + sizeof(erl_action) + 64, "layout");
+_Static_assert(sizeof(erl_frame_mailbox) == 64 && sizeof(erl_frame_buffer) == 64, "layout");
 _Static_assert(sizeof(erl_tick_header) == 224, "layout");
 _Static_assert(offsetof(erl_ring, words) == 64, "layout");
 
@@ -220,6 +221,8 @@ static const struct {
     FIELD(erl_observation_header, deadline_ns),
     FIELD(erl_observation_header, episode),
     FIELD(erl_observation_header, bytes),
+    FIELD(erl_observation_header, clock),
+    FIELD(erl_observation_header, reserved),
     SIZE(erl_observation_mailbox),
     FIELD(erl_observation_mailbox, magic),
     FIELD(erl_observation_mailbox, version),
@@ -244,6 +247,35 @@ static const struct {
     FIELD(erl_action_mailbox, ready_epoch),
     FIELD(erl_action_mailbox, reserved),
     FIELD(erl_action_mailbox, words),
+    FIELD(erl_action_mailbox, frames),
+    FIELD(erl_action_mailbox, oldest_frame_ns),
+    FIELD(erl_action_mailbox, reserved_end),
+    SIZE(erl_frame),
+    FIELD(erl_frame, epoch),
+    FIELD(erl_frame, sequence),
+    FIELD(erl_frame, stamp_ns),
+    FIELD(erl_frame, state_stamp_ns),
+    SIZE(erl_frame_mailbox),
+    FIELD(erl_frame_mailbox, magic),
+    FIELD(erl_frame_mailbox, version),
+    FIELD(erl_frame_mailbox, frame_bytes),
+    FIELD(erl_frame_mailbox, epoch),
+    FIELD(erl_frame_mailbox, published),
+    FIELD(erl_frame_mailbox, buffers),
+    FIELD(erl_frame_mailbox, reserved),
+    SIZE(erl_frame_buffer),
+    FIELD(erl_frame_buffer, sequence),
+    FIELD(erl_frame_buffer, reserved),
+    FIELD(erl_frame_buffer, frame),
+    FIELD(erl_frame_buffer, words),
+    SIZE(erl_frame_input),
+    FIELD(erl_frame_input, mailbox),
+    FIELD(erl_frame_input, to),
+    FIELD(erl_frame_input, bytes),
+    FIELD(erl_frame_input, dtype),
+    FIELD(erl_frame_input, reserved),
+    FIELD(erl_frame_input, age_ns),
+    FIELD(erl_frame_input, frame),
     SIZE(erl_tick_header),
     FIELD(erl_tick_header, tick),
     FIELD(erl_tick_header, tick_ns),

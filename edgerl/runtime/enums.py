@@ -28,6 +28,10 @@ REQUESTS_MAGIC = 0x514C5245
 OBSERVATION_MAGIC = 0x4F4C5245
 ACTION_MAGIC = 0x414C5245
 RING_MAGIC = 0x524C5245
+FRAME_MAGIC = 0x464C5245
+FRAME_VERSION = 1
+FRAME_BUFFERS = 4
+MAX_FRAME_BYTES = 67_108_864
 
 
 class Result(IntEnum):
@@ -236,3 +240,14 @@ class Drop(IntEnum):
     CRC = 5
     FIELD = 6
     OLD = 7
+
+
+class FrameVerdict(IntEnum):
+    """What became of the frames of one observation: index of ``ActionMailbox.frames``."""
+
+    TAKEN = 0
+    MISSING = 1
+    STALE = 2
+    TORN = 3
+    OTHER_STATE = 4
+    NOT_FINITE = 5

@@ -19,6 +19,7 @@ from edgerl.runtime.enums import (
     MAX_TERMS,
     POLICY_SLOTS,
     Drop,
+    FrameVerdict,
     LadderClass,
     Request,
 )
@@ -287,6 +288,8 @@ class ObservationHeader(ctypes.Structure):
         ("deadline_ns", _U64),
         ("episode", _U32),
         ("bytes", _U32),
+        ("clock", _U32),
+        ("reserved", _U32),
     ]
 
 
@@ -299,7 +302,7 @@ class ObservationMailbox(ctypes.Structure):
         ("sequence", _U32),
         ("reserved", _U32 * 13),
         ("header", _U64 * (ctypes.sizeof(ObservationHeader) // 8)),
-        ("reserved_end", _U64 * 4),
+        ("reserved_end", _U64 * 3),
         ("record", _U64 * (MAX_OBSERVATION_BYTES // 8)),
     ]
 
@@ -329,6 +332,9 @@ class ActionMailbox(ctypes.Structure):
         ("ready_epoch", _U64),
         ("reserved", _U64 * 5),
         ("words", _U64 * (ctypes.sizeof(Action) // 8)),
+        ("frames", _U64 * len(FrameVerdict)),
+        ("oldest_frame_ns", _U64),
+        ("reserved_end", _U64),
     ]
 
 

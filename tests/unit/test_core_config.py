@@ -18,17 +18,19 @@ def test_the_small_configuration_is_valid():
     core.check_config(small_config())
 
 
+def test_a_policy_that_observes_only_images_has_no_state_channel():
+    core.check_config(small_config(state_count=0, element_count=0, term_count=0, observation_bytes=0))
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
         ({"magic": 1}, "magic"),
         ({"version": 1}, "version"),
         ({"bytes": 8}, "size"),
-        ({"state_count": 0}, "count of channels"),
         ({"state_count": MAX_STATES + 1}, "count of channels"),
         ({"command_count": 0}, "count of channels"),
         ({"command_count": MAX_COMMANDS + 1}, "count of channels"),
-        ({"observation_bytes": 0}, "observation_bytes"),
         ({"observation_bytes": 100}, "observation_bytes"),
         ({"observation_bytes": 16384 + 64}, "observation_bytes"),
         ({"ring_capacity": 1}, "count of channels"),

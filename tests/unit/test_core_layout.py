@@ -8,7 +8,7 @@ from enum import IntEnum, IntFlag
 
 import pytest
 
-from edgerl.runtime import core, enums, structs
+from edgerl.runtime import core, enums, frame_structs, structs
 from tests.core_build import SOURCES
 
 HEADER = re.sub(r"/\*.*?\*/", "", (SOURCES / "edgerl_core.h").read_text(), flags=re.S)
@@ -29,6 +29,10 @@ SHARED = [
     structs.ObservationMailbox,
     structs.Action,
     structs.ActionMailbox,
+    frame_structs.Frame,
+    frame_structs.FrameMailbox,
+    frame_structs.FrameBuffer,
+    frame_structs.FrameInput,
     structs.TickHeader,
     structs.Ring,
     structs.Transition,
@@ -52,8 +56,12 @@ def test_every_size_and_offset_is_the_librarys(struct):
 def test_every_field_of_the_header_is_mirrored_in_order(struct):
     body = re.search(rf"typedef struct {c_name(struct.__name__)} \{{(.*?)\n\}}", HEADER, flags=re.S)
     assert body is not None
-    members = [re.sub(r"\[.*", "", line.strip(), flags=re.S).split()[-1] for line in body[1].split(";") if line.strip()]
-    if struct is structs.Ring:
+    members = [
+        re.sub(r"\[.*", "", line.strip(), flags=re.S).split()[-1].lstrip("*")
+        for line in body[1].split(";")
+        if line.strip()
+    ]
+    if struct in (structs.Ring, frame_structs.FrameBuffer):
         members.remove("words")
     assert members == [field for field, _ in struct._fields_]
 
@@ -82,6 +90,7 @@ def test_an_unknown_field_has_no_offset():
         (enums.Drop, "ERL_DROP_"),
         (enums.StateFlag, "ERL_STATE_"),
         (enums.ArmBlocker, "ERL_ARM_"),
+        (enums.FrameVerdict, "ERL_FRAME_"),
     ],
 )
 def test_every_enum_member_has_the_headers_number(mirror: type[IntEnum] | type[IntFlag], prefix: str):
@@ -111,4 +120,5 @@ def test_the_counts_close_their_enums():
     ]:
         assert f"ERL_{name}_COUNT = {len(mirror)}" in HEADER
     assert f"ERL_DROP_CAUSES = {len(enums.Drop)}" in HEADER
+    assert f"ERL_FRAME_VERDICTS = {len(enums.FrameVerdict)}" in HEADER
     assert f"ERL_SOURCE_NAMES = {len(enums.Source)}" in HEADER
