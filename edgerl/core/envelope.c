@@ -150,11 +150,14 @@ uint8_t erl_envelope_check(const erl_envelope *envelope, bool takes_over, const 
 }
 
 /* How near to `wanted` the next value may be so that the speed of getting there can still be braked away in time: of
- * the speeds v with v * dt + v * v / (2 * limit) <= distance, the highest. */
+ * the speeds v with v * dt + v * v / (2 * limit) <= distance, the highest. What one tick can brake is gone at once. */
 static double braked(double last, double wanted, double limit, double elapsed_s) {
     const double distance = fabs(wanted - last);
+    if (distance <= limit * elapsed_s * elapsed_s) {
+        return wanted;
+    }
     const double speed = limit * (sqrt(elapsed_s * elapsed_s + 2.0 * distance / limit) - elapsed_s);
-    return speed * elapsed_s < distance ? last + copysign(speed * elapsed_s, wanted - last) : wanted;
+    return last + copysign(speed * elapsed_s, wanted - last);
 }
 
 static float approach_channel(const erl_envelope *envelope, uint32_t i, bool takes_over, float wanted) {
