@@ -14,7 +14,7 @@ from typing import Annotated, Final, Literal, cast
 
 import typer
 
-from edgerl import cli_control, console, presentation
+from edgerl import cli_bench, cli_control, console, presentation
 from edgerl.errors import EdgerlError, GateFailed
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 
 cli_control.add_to(app)
+cli_bench.add_to(app)
 
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 Checkpoint = Annotated[Path, typer.Argument(help="Checkpoint, folder or ONNX file.", show_default=False)]

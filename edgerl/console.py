@@ -33,6 +33,7 @@ err = _Console(stderr=True, highlight=False)
 STATUS_STYLE = {
     "passed": "green",
     "failed": "bold red",
+    "undecided": "yellow",
     "not_run": "yellow",
     "pass": "green",
     "fail": "bold red",
@@ -41,9 +42,14 @@ STATUS_STYLE = {
 LINE_EVERY_S = 5.0
 
 
+def json_text(value: object) -> str:
+    """Return a value as the JSON document that people read."""
+    return json.dumps(canonical.to_plain(value), indent=2, sort_keys=True, ensure_ascii=False)
+
+
 def show_json(value: object) -> None:
     """Print one JSON document on stdout; where that cannot be written, say so and leave with exit code 1."""
-    text = json.dumps(canonical.to_plain(value), indent=2, sort_keys=True, ensure_ascii=False)
+    text = json_text(value)
     try:
         print(text, flush=True)  # noqa: T201
     except OSError as error:

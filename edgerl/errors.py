@@ -39,6 +39,7 @@ EdgerlError                    exit 1
 ├── ControlError               a run cannot be reached, or its control socket not be made
 │   ├── NoSuchRun              none is alive, none of this name, or several
 │   └── NoRight                this user may not use the socket
+├── UnknownBenchmark           no benchmark has this name
 ├── MissingExtra               an optional dependency that is not installed
 ├── PlatformError              not possible on this machine
 ├── OutputError                a file could not be written or is in the way
@@ -299,6 +300,15 @@ class NoRight(ControlError):
         super().__init__(
             f"{path}: this user has no right to it, so nothing was sent. Ask as the user who started the run, or start "
             "the run with --control-group and a group of yours."
+        )
+
+
+class UnknownBenchmark(EdgerlError):
+    """No benchmark of the runtime has this name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        super().__init__(
+            f"Unknown benchmark '{name}'. Valid: {', '.join(known)}. Leave --only away to run all of them."
         )
 
 

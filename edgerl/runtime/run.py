@@ -173,7 +173,7 @@ def run_load(
     spec, target = load.engine.spec, parse_robot(robot)
     check_envelope(load.envelope, spec)
     layout = layout_of(spec)
-    config = _configure(load, options)
+    config = configure(load, options)
     course = _course(options, load.envelope, config, gym=isinstance(target, GymRobot), robot=robot)
     with contextlib.ExitStack() as stack:
         interrupts = stack.enter_context(catch_interrupts())  # first in, last out: no signal breaks the clean-up
@@ -189,7 +189,7 @@ def run_load(
         terms = Terms(layout, config.period_ns, config.budget_ns, config.valid_for_ns)
         session = stack.enter_context(open_session(address, terms, timeout_s=SESSION_TIMEOUT_S, meanwhile=meanwhile))
         config.session = session.id
-        header = _header(load, robot, session, layout=layout, config=config, same_clock=plant is not None)
+        header = recording_header(load, robot, session, layout=layout, config=config, same_clock=plant is not None)
         recorder = stack.enter_context(Recorder(recording, header, options.keep))
         supervisor = stack.enter_context(
             Supervisor(
@@ -276,7 +276,12 @@ def _period_ns(spec: PolicySpec) -> int:
     return spec.period_ns
 
 
-def _configure(load: Load, options: RunOptions) -> Config:
+def configure(load: Load, options: RunOptions) -> Config:
+    """Return the guardian's configuration for a load, without a session.
+
+    Raises:
+        LoopError: The policy cannot be run by this version.
+    """
     spec = load.engine.spec
     period_ns = _period_ns(spec)
     config = core.new_config()
@@ -309,7 +314,10 @@ def _plant_settings(envelope: Envelope, config: Config, options: RunOptions) -> 
     )  # fmt: skip
 
 
-def _header(load: Load, robot: str, session: Session, *, layout: Layout, config: Config, same_clock: bool) -> Header:
+def recording_header(
+    load: Load, robot: str, session: Session, *, layout: Layout, config: Config, same_clock: bool
+) -> Header:
+    """Return what a recording says of the run that it is about to hold."""
     guardian = {
         name: int(getattr(config, name))
         for name in (field[0] for field in Config._fields_)

@@ -1,0 +1,127 @@
+"""Makes the faults of :mod:`edgerl.bench.fault_kinds` happen, with real signals to real processes.
+
+Faults that a policy survives take turns in one run. Those that it does not survive have a run each. The death of the
+supervisor is in :mod:`edgerl.bench.orphans`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from edgerl.bench.fault_kinds import FaultKind
+from edgerl.bench.loop import BenchLoop
+from edgerl.bench.robot import Commands
+from edgerl.bench.setting import Setting
+from edgerl.errors import LoopError
+from edgerl.runtime.enums import Mode
+from edgerl.runtime.recording import Records
+from edgerl.runtime.recording.recorder import Keep
+from edgerl.runtime.run import Load, RunOptions
+
+STOPPED_S = 0.02
+"""How long a stopped policy stays stopped."""
+_SETTLE_S = (0.008, 0.02)
+"""In charge for so long before a fault, at random, so that it falls into any part of a tick."""
+_OUT_S = 2.0
+OPTIONS = RunOptions(keep=Keep(before_fault_s=0.02))
+"""A dump of the seconds before each of a thousand faults would be work that no run has."""
+
+
+@dataclass(frozen=True)
+class Injection:
+    """One fault that was made to happen."""
+
+    kind: FaultKind
+    before_ns: int
+    """CLOCK_MONOTONIC before it was made."""
+    after_ns: int
+    """And after, when it had surely begun; 0 where the robot's state says it."""
+    sequence: int | None
+    """The first state with it, where the robot made it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trials:
+    """One run, and what was injected in it."""
+
+    injections: tuple[Injection, ...]
+    records: Records
+    commands: Commands
+    budget_ns: int
+    period_ns: int
+
+
+def in_one_run(setting: Setting, load: Load, kinds: tuple[FaultKind, ...], count: int) -> Trials:
+    """Make ``count`` faults of each kind that a policy survives, in random order."""
+    order = [kind for kind in kinds for _ in range(count)]
+    setting.random.shuffle(order)
+    done = []
+    with setting.loop(load, 1.0 + len(order) * 0.2, options=OPTIONS) as loop:
+        loop.wait_ready()
+        for number, kind in enumerate(order):
+            setting.say(f"fault {number + 1} of {len(order)}: {kind.name}")
+            loop.arm()
+            loop.run(settle(setting))
+            if loop.supervisor.status.mode != Mode.ACTIVE:
+                continue  # the machine was too noisy meanwhile: no trial, and it is missing in the count
+            done.append(_inject(loop, kind))
+            _let_it_act(loop, kind)
+        return _trials(loop, tuple(done))
+
+
+def one_run_each(setting: Setting, load: Load, kind: FaultKind, count: int) -> Iterator[Trials]:
+    """Make a fault that the policy does not survive, in ``count`` runs."""
+    for number in range(count):
+        setting.say(f"{kind.name}: {number + 1} of {count}")
+        with setting.loop(load, 5.0, options=OPTIONS) as loop:
+            loop.wait_ready()
+            loop.arm()
+            loop.run(settle(setting))
+            if loop.supervisor.status.mode != Mode.ACTIVE:
+                continue
+            injection = _inject(loop, kind)
+            _let_it_act(loop, kind)
+            yield _trials(loop, (injection,))
+
+
+def settle(setting: Setting) -> float:
+    """Return how long to wait before a fault, in [s]."""
+    return float(setting.random.uniform(*_SETTLE_S))
+
+
+def _inject(loop: BenchLoop, kind: FaultKind) -> Injection:
+    before = time.monotonic_ns()
+    if kind.code:
+        loop.robot.inject(kind.code, kind.states)
+        until = time.monotonic() + _OUT_S
+        while (sequence := loop.robot.injected()) is None:
+            loop.step(0.001)
+            if time.monotonic() > until:
+                raise LoopError(f"The benchmark's robot did not make the fault '{kind.name}'.")
+        return Injection(kind, before, 0, sequence)
+    number = signal.SIGSTOP if kind.how == "signal" else signal.SIGKILL
+    os.kill(loop.policy_pid, number)
+    return Injection(kind, before, time.monotonic_ns(), None)
+
+
+def _let_it_act(loop: BenchLoop, kind: FaultKind) -> None:
+    """Wait for what the fault leads to, and undo it."""
+    if kind.how == "signal":
+        loop.run(STOPPED_S)
+        os.kill(loop.policy_pid, signal.SIGCONT)
+    if kind.latches:
+        until = time.monotonic() + _OUT_S
+        while loop.step(0.001).mode != Mode.STOPPED and time.monotonic() < until:
+            pass
+    else:
+        loop.run(0.005)
+
+
+def _trials(loop: BenchLoop, injections: tuple[Injection, ...]) -> Trials:
+    records = loop.finish()
+    config = loop.config
+    return Trials(injections, records, loop.robot.commands(), int(config.budget_ns), int(config.period_ns))

@@ -1,0 +1,229 @@
+"""One control loop under measurement: the product's supervisor, guardian and policy process around the bench's robot.
+
+Everything that the benchmarks need of the runtime goes through :class:`BenchLoop`. Processes are placed on processors
+as a benchmark says; what is measured is read from the recording and from what the robot wrote down.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from edgerl.bench.robot import Robot, RobotSettings
+from edgerl.errors import LoopError, PolicyProcessError
+from edgerl.runtime.enums import Mode, Request
+from edgerl.runtime.job import Job
+from edgerl.runtime.layout import Layout, layout_of
+from edgerl.runtime.recording import SUFFIX, Records
+from edgerl.runtime.recording.read import read_recording
+from edgerl.runtime.recording.recorder import Recorder
+from edgerl.runtime.run import Load, RunOptions, configure, recording_header
+from edgerl.runtime.session import Session, Terms, open_session
+from edgerl.runtime.structs import Config, Status
+from edgerl.runtime.supervisor import BYE_FINISHED, Supervisor
+
+STEP_S = 0.02
+_ARM_S = 5.0
+_READY_S = 60.0
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Which processor each process gets; -1: any."""
+
+    guardian: int
+    policy: int
+    robot: int
+
+
+@dataclass(frozen=True, eq=False)
+class LoopSettings:
+    """How a loop under measurement runs."""
+
+    load: Load
+    robot_program: Path
+    """Compiled ``fixtures/robot.c``."""
+    folder: Path
+    """For its recording."""
+    placement: Placement
+    options: RunOptions
+    seconds: float
+    """How long it may last: what the robot has room to write down."""
+
+
+@dataclass(frozen=True, eq=False)
+class Connected:
+    """A robot whose session is open, and what its guardian is to be told."""
+
+    robot: Robot
+    session: Session
+    config: Config
+    layout: Layout
+
+
+def connect(settings: LoopSettings, stack: contextlib.ExitStack) -> Connected:
+    """Start the robot and open its session; both end with ``stack``."""
+    load, placement, options = settings.load, settings.placement, settings.options
+    layout = layout_of(load.engine.spec)
+    config = configure(load, options)
+    config.cpu = placement.guardian
+    capacity = round(settings.seconds * 1e9 / config.period_ns) + 1000
+    place = RobotSettings(config.period_ns, capacity, options.plant_priority, placement.robot)
+    robot = stack.enter_context(Robot(settings.robot_program, layout, place))
+    terms = Terms(layout, config.period_ns, config.budget_ns, config.valid_for_ns)
+    session = stack.enter_context(open_session(robot.address, terms))
+    config.session = session.id
+    return Connected(robot, session, config, layout)
+
+
+class BenchLoop:
+    """A loop that is started, armed, and ended with the block."""
+
+    def __init__(self, settings: LoopSettings) -> None:
+        self._settings = settings
+        self._stack = contextlib.ExitStack()
+        self._folder = settings.folder / f"loop-{time.monotonic_ns()}"
+        self._recording = self._folder / f"ticks{SUFFIX}"
+
+    def __enter__(self) -> BenchLoop:
+        try:
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _start(self) -> None:
+        settings, load, options = self._settings, self._settings.load, self._settings.options
+        made = connect(settings, self._stack)
+        self.robot, self.config = made.robot, made.config
+        header = recording_header(
+            load, "bench", made.session, layout=made.layout, config=made.config, same_clock=True
+        )  # fmt: skip
+        self._folder.mkdir()
+        self._recorder = self._stack.enter_context(Recorder(self._recording, header, options.keep))
+        self.supervisor = self._stack.enter_context(
+            Supervisor(
+                made.config,
+                Job(load.engine, load.golden),
+                made.session,
+                self._recorder,
+                policy_priority=options.policy_priority,
+                timeouts=options.timeouts,
+            )
+        )
+        place_policy(self.policy_pid, settings.placement)
+
+    @property
+    def guardian_pid(self) -> int:
+        """Process id of the guardian."""
+        return self.supervisor.guardian.pid
+
+    @property
+    def policy_pid(self) -> int:
+        """Process id of the policy process."""
+        return self.supervisor.policy.pid
+
+    def step(self, timeout_s: float = STEP_S) -> Status:
+        """Let the supervisor do its part once."""
+        return self.supervisor.step(timeout_s)
+
+    def run(self, seconds: float) -> Status:
+        """Let it run for a time."""
+        until = time.monotonic() + seconds
+        while True:
+            status = self.step()
+            if time.monotonic() >= until:
+                return status
+
+    def run_on(self, seconds: float) -> None:
+        """Let it run for a time, as :meth:`run`."""
+        self.run(seconds)
+
+    def wait_ready(self) -> None:
+        """Wait until the policy process has passed its golden set.
+
+        Raises:
+            PolicyProcessError: It died, or took too long.
+        """
+        wait_ready(self.supervisor)
+
+    def arm(self) -> None:
+        """Publish states and put the policy in charge, from whatever mode.
+
+        Raises:
+            LoopError: The guardian did not arm.
+        """
+        self.robot.publish()
+        arm(self.supervisor)
+
+    def guardian_busy_ns(self) -> int:
+        """Return how long the guardian has computed so far, in [ns]."""
+        return int(Path(f"/proc/{self.guardian_pid}/schedstat").read_text().split()[0])
+
+    def finish_active(self) -> Records:
+        """End the loop and return the records of the ticks with the policy in charge."""
+        records = self.finish()
+        return np.asarray(records[records["from_mode"] == Mode.ACTIVE])
+
+    def finish(self) -> Records:
+        """End the loop and return every tick's record."""
+        self.supervisor.stop(BYE_FINISHED)
+        self._recorder.close()
+        return read_recording(self._recording).records
+
+
+def place_policy(pid: int, placement: Placement) -> None:
+    """Put a policy process where it belongs."""
+    if placement.policy >= 0:
+        os.sched_setaffinity(pid, {placement.policy})
+
+
+def wait_ready(supervisor: Supervisor) -> None:
+    """Wait until the policy process has passed its golden set.
+
+    Raises:
+        PolicyProcessError: It died, or took too long.
+    """
+    until = time.monotonic() + _READY_S
+    while not supervisor.policy_ready:
+        supervisor.step(STEP_S)
+        if supervisor.policy_death is not None:
+            raise PolicyProcessError(f"The benchmark's policy did not get ready: it {supervisor.policy_death}.")
+        if time.monotonic() > until:
+            raise PolicyProcessError(f"The benchmark's policy was not ready within {_READY_S:g} s.")
+
+
+def arm(supervisor: Supervisor) -> None:
+    """Put the policy in charge, from whatever mode.
+
+    Raises:
+        LoopError: The guardian did not arm.
+    """
+    until = time.monotonic() + _ARM_S
+    asked: tuple[Request, int] | None = None
+    while (status := supervisor.step(0.001)).mode != Mode.ACTIVE:
+        if time.monotonic() > until:
+            raise LoopError(
+                f"The guardian did not arm within {_ARM_S:g} s; it is in mode {Mode(status.mode).name}, "
+                f"blockers {status.arm_blockers:#x}."
+            )
+        wanted = Request.ARM if status.mode == Mode.SAFE else Request.RESET
+        now = (wanted, int(status.arm_refused))
+        # FALLBACK goes down its ladder first; a request is made again only where the last one was refused.
+        if status.mode in (Mode.SAFE, Mode.STOPPED) and status.clock and now != asked:
+            asked = now
+            supervisor.request(wanted)
