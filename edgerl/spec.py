@@ -225,7 +225,7 @@ class PolicySpec:
     @property
     def record_size(self) -> int:
         """Bytes of one packed observation record, a multiple of 64."""
-        return max((_aligned(item.offset + item.nbytes) for item in self.inputs), default=0)
+        return max((aligned(item.offset + item.nbytes) for item in self.inputs), default=0)
 
     def input(self, name: str) -> Input:
         """Return the input with this name.
@@ -249,7 +249,7 @@ def packed(inputs: Iterable[Input]) -> tuple[Input, ...]:
     offset = 0
     for item in inputs:
         result.append(Input(item.name, item.shape, item.dtype, offset, item.terms))
-        offset = _aligned(offset + item.nbytes)
+        offset = aligned(offset + item.nbytes)
     return tuple(result)
 
 
@@ -283,7 +283,8 @@ def save_spec(spec: PolicySpec) -> str:
     return canonical.dumps(spec)
 
 
-def _aligned(size: int) -> int:
+def aligned(size: int) -> int:
+    """Return a number of bytes, rounded up to whole cache lines."""
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 

@@ -17,7 +17,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from edgerl import canonical
 from edgerl.errors import EnvelopeError
+from edgerl.frame_inputs import frame_inputs
 from edgerl.spec import Action, PolicySpec
 
 SCHEMA = 1
@@ -72,6 +74,14 @@ class Ladder:
 
 
 @dataclass(frozen=True)
+class FrameLimits:
+    """What the images of a policy may be; only for policies that observe some."""
+
+    max_age_ns: int
+    """An observation whose newest image is older is not answered. In lockstep age means nothing."""
+
+
+@dataclass(frozen=True)
 class Envelope:
     """Limits, safe command, ladder and times. What can be checked without the spec is checked when made.
 
@@ -97,6 +107,8 @@ class Envelope:
     """Lockstep: without a new robot state for this long the loop faults. On the grid a missing state is a bad tick."""
     allow_lockstep: bool
     """Whether the robot may stop time and wait for commands; only a simulation can."""
+    frames: FrameLimits | None = canonical.added(None)
+    """For policies that observe frames, and only for these."""
 
     def __post_init__(self) -> None:
         for problem in _problems(self):
@@ -168,6 +180,7 @@ def default_envelope(spec: PolicySpec) -> Envelope:
         valid_for_ns=2 * period,
         state_timeout_ns=max(3 * period, 100_000_000),
         allow_lockstep=False,
+        frames=FrameLimits(2 * period * spec.robot.policy_divider) if frame_inputs(spec) else None,
     )
 
 
@@ -226,6 +239,7 @@ def _problems(envelope: Envelope) -> Iterator[str]:
         ("state_timeout_s", 1, envelope.state_timeout_ns),
         ("ladder.hold_s", 0, envelope.ladder.hold_ns),
         ("ladder.safe_s", 0, envelope.ladder.safe_ns),
+        *([("frames.max_age_s", 1, envelope.frames.max_age_ns)] if envelope.frames else []),
     ):
         if not low <= value <= MAX_TIME_NS:
             yield f"{name} is {_seconds(value)}, valid is {'more than 0' if low else '0'} to {_seconds(MAX_TIME_NS)}"
@@ -253,6 +267,11 @@ def _mismatches(envelope: Envelope, spec: PolicySpec) -> Iterator[str]:
     for channel in envelope.channels:
         if spec.action.kind == "continuous" and not _float32(channel.low) < _float32(channel.high):
             yield f"channel {channel.name!r}: low {channel.low:g} is not below high {channel.high:g} as float32"
+    frames = frame_inputs(spec)
+    if frames and envelope.frames is None:
+        yield f"{frames[0].name} is an image, and nothing says how old it may be: [frames] max_age_s is missing"
+    if envelope.frames is not None and not frames:
+        yield "it has limits for images ([frames]), and the policy observes none"
     if spec.period_ns is not None:
         yield from _time_mismatches(envelope, spec.period_ns)
         if spec.action.kind == "continuous" and spec.action.meaning != "position":

@@ -17,6 +17,7 @@ from edgerl.envelope import (
     ChannelLimits,
     Degrade,
     Envelope,
+    FrameLimits,
     Ladder,
     OnReject,
     OnViolation,
@@ -28,7 +29,7 @@ from edgerl.errors import EnvelopeError
 from edgerl.spec import Action, PolicySpec
 from edgerl.toml import Table, parse_toml, read_toml
 
-_TOP: Final = ("schema", "unit", "on_reject", "safe_command", "loop", "ladder", "default", "channels")
+_TOP: Final = ("schema", "unit", "on_reject", "safe_command", "loop", "ladder", "frames", "default", "channels")
 _LIMITS: Final = ("low", "high", "max_rate", "max_acceleration", "on_violation")
 
 
@@ -79,6 +80,7 @@ def _read(table: Table, spec: PolicySpec) -> Envelope:
             valid_for_ns=_nanoseconds(loop, "valid_for_s"),
             state_timeout_ns=_nanoseconds(loop, "state_timeout_s"),
             allow_lockstep=loop.boolean("allow_lockstep") if "allow_lockstep" in loop else False,
+            frames=_frames(table),
         )
         check_envelope(envelope, spec)
     except EnvelopeError as error:
@@ -86,6 +88,12 @@ def _read(table: Table, spec: PolicySpec) -> Envelope:
             raise
         raise EnvelopeError(f"{table.where}: {error}") from error
     return envelope
+
+
+def _frames(table: Table) -> FrameLimits | None:
+    if "frames" not in table:
+        return None
+    return FrameLimits(_nanoseconds(table.table("frames", ("max_age_s",)), "max_age_s"))
 
 
 def _channels(table: Table, action: Action) -> tuple[ChannelLimits, ...]:

@@ -2,18 +2,21 @@
 
 Robot and controller compare the SHA-256 of the layout (names, order, units) before the first command. This version
 carries ``opaque`` terms: the robot's side sends the elements of the policy's inputs as the environment made them, and
-the guardian copies each to its place in the record, converting its type.
+the guardian copies each to its place in the record, converting its type. Images, and inputs that no datagram can
+carry, are frames (:mod:`edgerl.frame_inputs`): they have no channels, and the layout names each as a whole.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 
 from edgerl import canonical
 from edgerl.errors import LoopError
-from edgerl.runtime.enums import MAX_COMMANDS, MAX_STATES
-from edgerl.spec import PolicySpec
+from edgerl.frame_inputs import frame_inputs, record_inputs
+from edgerl.runtime.enums import MAX_COMMANDS, MAX_FRAME_BYTES, MAX_STATES
+from edgerl.spec import ITEM_BYTES, Dtype, PolicySpec
 
 NO_UNIT = "1"
 """Unit of a channel of which nobody said more; SI's own name for a bare number."""
@@ -28,11 +31,28 @@ class Channel:
 
 
 @dataclass(frozen=True)
+class FrameChannel:
+    """One image, or other large input: an array that travels through the frame port as a whole."""
+
+    name: str
+    """The policy's input."""
+    shape: tuple[int, ...]
+    """Without the batch axis."""
+    dtype: Dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one frame, in C order."""
+        return math.prod(self.shape) * ITEM_BYTES[self.dtype]
+
+
+@dataclass(frozen=True)
 class Layout:
-    """All channels of a robot, in the order of the datagrams."""
+    """All channels of a robot, in the order of the datagrams, and its frames."""
 
     state: tuple[Channel, ...]
     command: tuple[Channel, ...]
+    frames: tuple[FrameChannel, ...] = canonical.added(())
 
     def sha256(self) -> bytes:
         """Return the digest that HELLO and WELCOME carry, 32 bytes."""
@@ -42,26 +62,37 @@ class Layout:
 def layout_of(spec: PolicySpec) -> Layout:
     """Return the layout that a policy's robot must have.
 
-    State channels are the elements of the inputs in order, called ``<input>[<element>]``; commands have the names and
-    the unit of the action.
+    State channels are the elements of the inputs in order, called ``<input>[<element>]``, but for inputs that are
+    frames; commands have the names and the unit of the action.
 
     Raises:
-        LoopError: A term is not ``opaque``, or the channels do not fit one datagram.
+        LoopError: A term is not ``opaque``, or the channels do not fit one datagram, or a frame the frame port.
     """
     state = tuple(
         Channel(f"{item.name}[{index}]", term.unit or NO_UNIT)
-        for item in spec.inputs
+        for item in record_inputs(spec)
         for term in item.terms
         for index in range(term.start, term.stop)
     )
     names = spec.action.names or tuple(f"action[{index}]" for index in range(spec.action.size))
     command = tuple(Channel(name, spec.action.unit or NO_UNIT) for name in names)
     _check(spec, state, command)
-    return Layout(state, command)
+    return Layout(state, command, _frames(spec))
+
+
+def _frames(spec: PolicySpec) -> tuple[FrameChannel, ...]:
+    frames = tuple(FrameChannel(item.name, item.shape, item.dtype) for item in frame_inputs(spec))
+    for frame in frames:
+        if frame.nbytes > MAX_FRAME_BYTES:
+            raise LoopError(
+                f"{frame.name} of shape {frame.shape} has {frame.nbytes:,} bytes; the frame port carries "
+                f"{MAX_FRAME_BYTES:,}. Train the policy on smaller images."
+            )
+    return frames
 
 
 def _check(spec: PolicySpec, state: tuple[Channel, ...], command: tuple[Channel, ...]) -> None:
-    for item in spec.inputs:
+    for item in record_inputs(spec):
         for term in item.terms:
             if term.source != "opaque" or term.history or term.offset or term.scale or term.clip:
                 raise LoopError(
@@ -75,6 +106,6 @@ def _check(spec: PolicySpec, state: tuple[Channel, ...], command: tuple[Channel,
     ):
         if count > limit:
             raise LoopError(
-                f"The policy has {count} {what} channels; the control loop carries {limit}. "
-                "Images and large observations do not travel over the robot port in this version."
+                f"The policy has {count} {what} channels; the control loop carries {limit}. Only an input that has "
+                "more by itself travels as a frame: train with fewer values, or with all of them in one input."
             )

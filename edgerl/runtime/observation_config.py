@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+from edgerl.frame_inputs import record_inputs, record_size
 from edgerl.runtime.enums import Dtype
 from edgerl.runtime.structs import Config, Element, StateChannel, Term
 from edgerl.spec import PolicySpec
@@ -20,13 +21,13 @@ def apply_terms(config: Config, spec: PolicySpec) -> None:
         config: As :func:`edgerl.runtime.core.new_config` made it; changed.
         spec: Whose terms :func:`~edgerl.runtime.layout.layout_of` has accepted.
     """
-    inf, index = math.inf, 0
-    for number, item in enumerate(spec.inputs):
+    inf, index, inputs = math.inf, 0, record_inputs(spec)
+    for number, item in enumerate(inputs):
         config.terms[number] = Term(index, item.size, Dtype[item.dtype.upper()], item.offset, 1, item.nbytes, 0, 0)
         for _ in range(item.size):
             config.states[index] = StateChannel(-inf, inf, -inf, inf, 0, 0)
             config.elements[index] = Element(0, index, 0.0, 1.0, -inf, inf)
             index += 1
-    config.term_count = len(spec.inputs)
+    config.term_count = len(inputs)
     config.state_count = config.element_count = index
-    config.observation_bytes = spec.record_size
+    config.observation_bytes = record_size(spec)

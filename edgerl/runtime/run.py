@@ -173,6 +173,8 @@ def run_load(
     spec, target = load.engine.spec, parse_robot(robot)
     check_envelope(load.envelope, spec)
     layout = layout_of(spec)
+    if layout.frames:
+        raise LoopError(f"{layout.frames[0].name} is an image; this version runs policies with vector observations.")
     config = configure(load, options)
     course = _course(options, load.envelope, config, gym=isinstance(target, GymRobot), robot=robot)
     with contextlib.ExitStack() as stack:
@@ -293,7 +295,6 @@ def configure(load: Load, options: RunOptions) -> Config:
     config.state_grace_ns = config.budget_ns * 3 // 4
     config.heartbeat_timeout_ns = options.heartbeat_timeout_ns
     config.arm_ticks = max(10, round(1e9 / period_ns))
-    config.observation_bytes = spec.record_size
     apply_terms(config, spec)
     config.ring_capacity = ring_capacity(record_bytes(arrays_of(layout_of(spec))))
     config.priority, config.cpu = options.guardian_priority, options.cpu

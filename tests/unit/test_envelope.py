@@ -101,7 +101,7 @@ def test_an_envelope_reads_back_bit_for_bit() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("on_reject", "onreject", r"unknown key 'onreject'. Known keys: channels, default, ladder"),
+        ("on_reject", "onreject", r"unknown key 'onreject'. Known keys: channels, default, frames, ladder"),
         ("schema = 1", "schema = 2", r"schema is 2. This edgerl reads 1"),
         ('unit = "rad"', 'unit = "deg"', r"unit is 'deg'; the policy's action has 'rad'"),
         ('"hold"', '"stop"', r"on_reject is 'stop'. Valid: hold, safe, lapse"),
@@ -261,6 +261,37 @@ def test_what_the_envelope_says_stands_in_the_guardians_configuration() -> None:
     assert (knee.low, knee.high, knee.max_rate, knee.max_acceleration) == (-1.0, 0.5, 10.0, 200.0)
     assert (knee.safe, knee.on_violation) == (pytest.approx(0.1), OnViolation.SATURATE)
     assert math.isinf(config.commands[0].max_acceleration)
+
+
+CAMERA = dataclasses.replace(
+    spec_of(), inputs=(SpecInput("observation", (8, 8, 3), "uint8", 0, (opaque_term("observation", 192),)),)
+)
+FRAMES = SMALL + "[frames]\nmax_age_s = 0.04\n"
+
+
+def test_a_policy_that_sees_needs_a_limit_for_the_age_of_what_it_sees() -> None:
+    envelope = parse_envelope(FRAMES.encode(), "envelope.toml", CAMERA)
+    assert envelope.frames is not None
+    assert envelope.frames.max_age_ns == 40_000_000
+    assert canonical.loads(Envelope, canonical.dumps(envelope), "envelope") == envelope
+    with pytest.raises(EnvelopeError, match=r"observation is an image, .* \[frames\] max_age_s is missing"):
+        parse_envelope(SMALL.encode(), "envelope.toml", CAMERA)
+    with pytest.raises(EnvelopeError, match=r"limits for images \(\[frames\]\), and the policy observes none"):
+        parse_envelope(FRAMES.encode(), "envelope.toml", spec_of())
+    for value, message in (("0", "frames.max_age_s is 0 s, valid is more than 0"), ("-1", "max_age_s is -1. Expected")):
+        with pytest.raises(EnvelopeError, match=message):
+            parse_envelope(FRAMES.replace("0.04", value).encode(), "envelope.toml", CAMERA)
+
+
+def test_the_default_envelope_of_a_policy_that_sees_allows_two_of_its_periods() -> None:
+    robot = Robot(CAMERA.action.names or (), (0.2, -0.4), None, None, "none", None, 5)
+    for spec, allowed in ((dataclasses.replace(CAMERA, robot=robot), 200_000_000), (CHEETAH, None)):
+        frames = default_envelope(spec).frames
+        assert (frames.max_age_ns if frames else None) == allowed
+
+
+def test_an_envelope_without_images_has_the_bytes_that_it_always_had() -> None:
+    assert "frames" not in canonical.dumps(small())
 
 
 _ANY = st.floats(allow_nan=False) | st.floats(-2, 2, allow_nan=False)

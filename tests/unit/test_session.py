@@ -181,7 +181,8 @@ def test_what_this_version_cannot_carry_is_refused() -> None:
     stacked = Term("gyro", 0, 6, "imu.gyro", "rad/s", None, (), None, None, None, history)
     with pytest.raises(LoopError, match=r"'gyro' of observation has the source 'imu\.gyro'"):
         layout_of(spec_with(Input("observation", (6,), "float32", 0, (stacked,))))
+    halves = [Input(f"observation.{name}", (200,), "float32", 0, (opaque_term(name, 200),)) for name in "ab"]
     with pytest.raises(LoopError, match=r"400 state channels.*357"):
-        layout_of(spec_with(Input("observation", (400,), "float32", 0, (opaque_term("o", 400),))))
+        layout_of(spec_with(*packed(halves)))
     with pytest.raises(LoopError, match=r"300 command channels.*256"):
         layout_of(spec_with(Input("observation", (1,), "float32", 0, (opaque_term("o", 1),)), actions=300))

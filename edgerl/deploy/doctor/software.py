@@ -9,6 +9,7 @@ from edgerl.deploy.doctor.check import Outcome, Status, Unread, duration
 from edgerl.deploy.doctor.subject import Subject
 from edgerl.deploy.doctor.tree import shown
 from edgerl.errors import EdgerlError
+from edgerl.frame_inputs import record_inputs
 from edgerl.runtime.core import GUARDIAN_NAME, LIBRARY_NAME
 from edgerl.runtime.layout import Channel, Layout
 from edgerl.runtime.recording import arrays_of
@@ -35,8 +36,8 @@ def storage(subject: Subject) -> Outcome:
     states, commands = USUAL_CHANNELS
     if subject.bundle is not None:
         spec = subject.bundle.manifest.spec
-        states, commands = sum(one.size for one in spec.inputs), spec.action.size
-    layout = Layout(*((Channel("", ""),) * count for count in (states, commands)))
+        states, commands = sum(one.size for one in record_inputs(spec)), spec.action.size
+    layout = Layout((Channel("", ""),) * states, (Channel("", ""),) * commands)
     a_second = Form(arrays_of(layout)).tick_bytes * 1e9 / subject.period_ns
     seconds = free / a_second
     room = f"{seconds / 3600:.3g} h" if seconds >= ENOUGH_S else duration(round(seconds * 1e9))
