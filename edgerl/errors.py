@@ -33,6 +33,8 @@ EdgerlError                    exit 1
 │   └── UnsafePath             a member that would leave its folder
 ├── LoopError                  the control loop could not start or go on
 │   ├── PortError              the robot did not answer, or refused
+│   │   ├── PortKeyError       the file of a port's key cannot be used
+│   │   └── DriverError        the robot's driver process did not start or died
 │   ├── GuardianError          the guardian did not start or died
 │   ├── PolicyProcessError     the policy process did not start or died
 │   └── DamagedRecording       a recording that is not as it was written
@@ -265,6 +267,17 @@ class LoopError(EdgerlError):
 
 class PortError(LoopError):
     """The robot did not answer or refused the session."""
+
+
+class PortKeyError(PortError):
+    """The file that holds a port's key cannot be used."""
+
+    def __init__(self, path: Path | str, what: str, remedy: str) -> None:
+        super().__init__(f"{path}: {what}. {remedy}")
+
+
+class DriverError(PortError):
+    """The process with the robot's driver did not start or died."""
 
 
 class GuardianError(LoopError):

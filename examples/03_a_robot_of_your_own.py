@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import edgerl
-from edgerl.hil.port import RobotPort
+from edgerl.hil.port import UdpRobotSide
 from edgerl.policy import ActionMap, Dense, Network
 from edgerl.runtime.layout import Channel, Layout
 from edgerl.runtime.wire import StateFlag
@@ -28,7 +28,7 @@ SECONDS = 3.0
 
 def serve(pipe) -> None:
     """Be the robot: a cart of 1 kg that starts 0.5 m off."""
-    robot = RobotPort(("127.0.0.1", 0), LAYOUT, PERIOD_NS, lockstep_possible=False)
+    robot = UdpRobotSide(("127.0.0.1", 0), LAYOUT, PERIOD_NS, lockstep_possible=False)
     pipe.send(robot.address)
     robot.claim(time.monotonic_ns() + 10_000_000_000)
     position, velocity, moved_ns = 0.5, 0.0, 0

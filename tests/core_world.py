@@ -189,6 +189,9 @@ class World:
         self.stamp = 500 * MS
         self.stands = [1.5, 2.0, 3.0][: self.config.state_count]
         """What the robot measures where a test says nothing else."""
+        tagged = self.config.authenticated == 1
+        self.to_robot = bytes(self.config.send_key) if tagged else None
+        self.to_controller = bytes(self.config.receive_key) if tagged else None
         self._segments()
         self._start()
 
@@ -259,7 +262,7 @@ class World:
 
     def _send(self, _: object, data: int, count: int) -> int:
         if self.send_answer == 0:
-            message = wire.decode(ctypes.string_at(data, count))
+            message = wire.decode(ctypes.string_at(data, count), self.to_robot)
             assert isinstance(message, wire.Command)
             self.sent.append(message)
         return self.send_answer
@@ -303,7 +306,7 @@ class World:
         self.stamp = changed.get("stamp", self.stamp + PERIOD)
         header = wire.Header(changed.get("session", SESSION), self.sequence, self.stamp)
         message = wire.State(header, flags, np.array(self.stands if values is None else values, np.float32))
-        self.inbox.append((self.now if at is None else at, wire.encode(message)))
+        self.inbox.append((self.now if at is None else at, wire.encode(message, self.to_controller)))
 
     def act(self, epoch: int) -> None:
         """Name the policy process whose answers count, in the first slot."""

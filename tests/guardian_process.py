@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -14,8 +13,9 @@ from collections.abc import Callable
 import numpy as np
 
 from edgerl.runtime import core, structs, wire
-from edgerl.runtime.enums import POLICY_SLOTS, Mode, Phase, Request, StateFlag
+from edgerl.runtime.enums import POLICY_SLOTS, Mode, Phase, PortKind, Request, StateFlag
 from tests.core_world import EPOCH, NO_FLAGS, SESSION, SHARED
+from tests.robot_links import ShmLink, UdpLink
 
 MS = 1_000_000
 
@@ -64,13 +64,10 @@ class GuardianProcess:
         self.at = {name: core.address(segment) for name, segment in self.maps.items()}
         actions = [at for name, at in self.at.items() if name.startswith("action")]
         core.create_segments(config, actions=actions, **{name: self.at[name] for name in SHARED})
-        self.robot, self.controller = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
-        self.robot.bind(("127.0.0.1", 0))
-        self.controller.bind(("127.0.0.1", 0))
-        self.robot.connect(self.controller.getsockname())
-        self.controller.connect(self.robot.getsockname())
+        self.robot = UdpLink() if config.port == PortKind.UDP else ShmLink()
         self.robot.settimeout(5)
-        self.fds.append(self.controller.fileno())
+        self.own_fds = list(self.fds)
+        self.fds += self.robot.fds
         self.process: subprocess.Popen[bytes] | None = None
         self.policies: list[subprocess.Popen[str]] = []
         self.sequence = 0
@@ -86,8 +83,7 @@ class GuardianProcess:
                 if process.stdout is not None:
                     process.stdout.close()
         self.robot.close()
-        self.controller.close()
-        for descriptor in self.fds[:-1]:
+        for descriptor in self.own_fds:
             os.close(descriptor)
 
     def start(self, arguments: list[str] | None = None) -> GuardianProcess:

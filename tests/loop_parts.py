@@ -20,7 +20,7 @@ from edgerl.backends.onnxruntime import FILE_NAME, OnnxRuntimeRunner
 from edgerl.envelope import Degrade, Envelope, Ladder, default_envelope
 from edgerl.errors import PlatformError
 from edgerl.golden import GoldenSet, save_golden_bytes
-from edgerl.hil.port import RobotPort
+from edgerl.hil.port import UdpRobotSide
 from edgerl.runtime import core, wire
 from edgerl.runtime.enums import Mode
 from edgerl.runtime.layout import layout_of
@@ -215,7 +215,7 @@ class ScriptedRobot:
 
     def __init__(self, load: Load, script: Callable[[int], tuple[np.ndarray, StateFlag, list[bytes]] | None]) -> None:
         spec = load.engine.spec
-        self.port = RobotPort(("127.0.0.1", 0), layout_of(spec), spec.period_ns, lockstep_possible=True)
+        self.port = UdpRobotSide(("127.0.0.1", 0), layout_of(spec), spec.period_ns, lockstep_possible=True)
         self.name = f"udp:127.0.0.1:{self.port.address[1]}"
         self.commands: list[wire.Command] = []
         self._script = script

@@ -28,7 +28,9 @@ static const char *const FAULT_NAMES[ERL_CONFIG_FAULT_COUNT] = {
     "an operator value needs low <= timeout_value <= high, all finite, and an operator_timeout",
     "the attitude is of an unknown kind, outside the state, or a cosine is outside [-1, 1]",
     "the clock is neither grid nor robot, or the inner law is unknown",
-    "a segment cannot be mapped, is too small, or has another header; or the socket is not a connected UDP socket",
+    "the robot port is neither UDP nor shared memory, or has tags where it takes none, or no room for state and tag",
+    ("a segment cannot be mapped, is too small, or has another header; or the robot is not one connected UDP socket or "
+     "two mailboxes"),
     "the production profile needs real-time priority, affinity and memory lock, and the kernel refused one",
 };
 
@@ -174,6 +176,14 @@ static bool kinds_valid(const erl_config *config) {
            config->inner_law < ERL_INNER_COUNT;
 }
 
+static bool port_valid(const erl_config *config) {
+    if (config->authenticated == 0) {
+        return config->port < ERL_PORT_COUNT;
+    }
+    return config->authenticated == 1 && config->port == ERL_PORT_UDP &&
+           erl_wire_state_bytes(config) <= ERL_MAX_DATAGRAM;
+}
+
 uint32_t erl_config_check(const erl_config *config) {
     if (config->magic != ERL_CONFIG_MAGIC || config->version != ERL_LAYOUT_VERSION ||
         config->bytes != sizeof(erl_config)) {
@@ -200,6 +210,7 @@ uint32_t erl_config_check(const erl_config *config) {
         {operator_valid(config), ERL_CONFIG_OPERATOR},
         {attitude_valid(config), ERL_CONFIG_ATTITUDE},
         {kinds_valid(config), ERL_CONFIG_CLOCK},
+        {port_valid(config), ERL_CONFIG_PORT},
     };
     for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++) {
         if (!checks[i].valid) {

@@ -38,6 +38,12 @@
 #define ERL_ACTION_MAGIC 0x414C5245u      /* "ERLA" */
 #define ERL_RING_MAGIC 0x524C5245u        /* "ERLR" */
 #define ERL_FRAME_MAGIC 0x464C5245u       /* "ERLF" */
+#define ERL_DATAGRAM_MAGIC 0x4D4C5245u    /* "ERLM" */
+
+/* Of erl_datagram_mailbox, which drivers that are not edgerl's have too (docs/robot-port.md). */
+#define ERL_DATAGRAM_VERSION 1u
+#define ERL_KEY_BYTES 32u /* of a session's keys */
+#define ERL_TAG_BYTES 16u /* of keyed BLAKE2s, in place of the CRC */
 
 /* What a function of the library answers. Faults are values. */
 typedef enum erl_result {
@@ -190,6 +196,13 @@ typedef enum erl_dtype { ERL_FLOAT32 = 0, ERL_INT32 = 1, ERL_UINT8 = 2 } erl_dty
 
 typedef enum erl_on_violation { ERL_REJECT = 0, ERL_SATURATE = 1 } erl_on_violation;
 
+/* How datagrams travel between guardian and robot. */
+typedef enum erl_port_kind {
+    ERL_PORT_UDP = 0,
+    ERL_PORT_SHM = 1, /* two datagram mailboxes */
+    ERL_PORT_COUNT = 2
+} erl_port_kind;
+
 /* Causes of one channel's verdict (bits), and what was done about them. */
 #define ERL_CAUSE_NOT_FINITE 0x01u
 #define ERL_CAUSE_LOW 0x02u
@@ -251,9 +264,10 @@ typedef enum erl_config_fault {
     ERL_CONFIG_OPERATOR = 13,    /* limits not ordered, or the time-out value outside them */
     ERL_CONFIG_ATTITUDE = 14,    /* channels outside the state, or a cosine outside [-1, 1] */
     ERL_CONFIG_CLOCK = 15,       /* neither grid nor robot, or an unknown inner law */
-    ERL_START_SEGMENT = 16,      /* a descriptor cannot be mapped, or its header is another */
-    ERL_START_REALTIME = 17,     /* production profile, and the kernel refused priority, affinity or memory lock */
-    ERL_CONFIG_FAULT_COUNT = 18
+    ERL_CONFIG_PORT = 16,        /* of an unknown kind, tags in shared memory, or too many states beside a tag */
+    ERL_START_SEGMENT = 17,      /* a descriptor cannot be mapped, or its header is another */
+    ERL_START_REALTIME = 18,     /* production profile, and the kernel refused priority, affinity or memory lock */
+    ERL_CONFIG_FAULT_COUNT = 19
 } erl_config_fault;
 
 /* Configuration: written once by the supervisor, sealed, copied by the guardian. */
@@ -379,6 +393,10 @@ typedef struct erl_config {
     uint32_t attitude_channel; /* the first of its state channels */
     float tilt_cos;            /* STATE_LIMIT where the cosine of the tilt is below; -1: no limit */
     float start_tilt_cos;      /* not in the start set where it is below */
+    uint32_t port;          /* erl_port_kind */
+    uint32_t authenticated; /* 1: a datagram ends in a tag, not in a CRC */
+    uint8_t receive_key[ERL_KEY_BYTES]; /* of what the robot sends in this session; both 0 where there are no tags */
+    uint8_t send_key[ERL_KEY_BYTES];
     uint32_t reserved;
     erl_ladder ladders[ERL_LADDER_COUNT];
     erl_operator_channel operators[ERL_MAX_OPERATOR];
@@ -606,6 +624,16 @@ typedef struct erl_ring {
     _Atomic uint64_t words[]; /* capacity * record_bytes / 8 */
 } erl_ring;
 
+/* Datagram mailbox: driver to guardian, and another one back. */
+
+typedef struct erl_datagram_mailbox {
+    uint32_t magic;
+    uint32_t version;
+    _Atomic uint32_t sequence; /* odd while it is being written; the reader's futex word */
+    uint32_t reserved[13];
+    _Atomic uint64_t words[1u + ERL_MAX_DATAGRAM / 8u]; /* u32 size, u32 0, the datagram */
+} erl_datagram_mailbox;
+
 /* The world as the loop sees it: the real one is in port.c, tests bring their own. */
 
 typedef struct erl_port {
@@ -685,6 +713,16 @@ ERL_API uint32_t erl_frame_read(const erl_frame_mailbox *mailbox, erl_frame *fra
 ERL_API uint32_t erl_frames_take(erl_frame_input *inputs, uint32_t count,
                                  const erl_observation_header *header, uint64_t max_age_ns,
                                  erl_action_mailbox *account);
+/* Datagram mailboxes. Post: OK, or BAD where it is too long. Take: the size of one newer than `seen` (above capacity:
+ * truncated), 0 where none came before the deadline on CLOCK_MONOTONIC. */
+ERL_API void erl_datagram_create(erl_datagram_mailbox *mailbox);
+ERL_API uint32_t erl_datagram_post(erl_datagram_mailbox *mailbox, const void *bytes, uint32_t size);
+ERL_API int32_t erl_datagram_take(const erl_datagram_mailbox *mailbox, uint32_t *seen, void *buffer, uint32_t capacity,
+                                  uint64_t deadline_ns);
+
+/* BLAKE2s (RFC 7693); the tag of an authenticated datagram has a key of ERL_KEY_BYTES and is ERL_TAG_BYTES long. */
+ERL_API void erl_blake2s(const uint8_t *key, uint32_t key_bytes, const void *message, uint32_t bytes, uint8_t *digest,
+                         uint32_t digest_bytes);
 
 /* The tables. Names are lower case with dashes; NULL: out of range. */
 ERL_API uint32_t erl_modes_transition(uint32_t mode, uint32_t event, erl_transition *out);

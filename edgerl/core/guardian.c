@@ -2,10 +2,11 @@
  *
  * guardian.c: the guardian process. It maps what it was handed, sets itself up, and ticks until it is told to quit.
  *
- *     edgerl-guardian CONFIG STATUS REQUESTS OBSERVATION RING ACTION0 ACTION1 ACTION2 SOCKET
+ *     edgerl-guardian CONFIG STATUS REQUESTS OBSERVATION RING ACTION0 ACTION1 ACTION2 ROBOT [TO_ROBOT]
  *
- * Each argument is an inherited descriptor. It opens nothing and reads nothing else from its arguments. Exit code 0:
- * it was told to quit, or lost its supervisor; 1: it refused to start, and the status says why.
+ * Each argument is an inherited descriptor. The robot is a connected UDP socket, or the mailbox that its driver writes
+ * and the one that the guardian writes, as the configuration says. It opens nothing and reads nothing else from its
+ * arguments. Exit code 0: it was told to quit, or lost its supervisor; 1: it refused to start, and the status says why.
  */
 #define _GNU_SOURCE
 #include "internal.h"
@@ -18,11 +19,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { CONFIG = 1, STATUS, REQUESTS, OBSERVATION, RING, ACTIONS, SOCKET = ACTIONS + ERL_POLICY_SLOTS, ARGUMENTS };
+enum { CONFIG = 1, STATUS, REQUESTS, OBSERVATION, RING, ACTIONS, ROBOT = ACTIONS + ERL_POLICY_SLOTS, TO_ROBOT };
 
 static erl_loop loop;
 static erl_config config;
-static erl_udp udp;
+static erl_robot robot;
 
 static void on_terminate(int signal_number) {
     (void)signal_number;
@@ -51,7 +52,7 @@ static int descriptor_of(const char *text) {
 }
 
 /* NULL: not a segment of at least `bytes` whose first words are these. */
-static void *map(const char *text, size_t bytes, uint32_t magic, int protection) {
+static void *map_version(const char *text, size_t bytes, uint32_t magic, uint32_t version, int protection) {
     const int descriptor = descriptor_of(text);
     struct stat about;
     if (descriptor < 0 || fstat(descriptor, &about) != 0 || about.st_size < (off_t)bytes) {
@@ -63,7 +64,11 @@ static void *map(const char *text, size_t bytes, uint32_t magic, int protection)
         return NULL;
     }
     const uint32_t *header = start;
-    return header[0] == magic && header[1] == ERL_LAYOUT_VERSION ? start : NULL;
+    return header[0] == magic && header[1] == version ? start : NULL;
+}
+
+static void *map(const char *text, size_t bytes, uint32_t magic, int protection) {
+    return map_version(text, bytes, magic, ERL_LAYOUT_VERSION, protection);
 }
 
 static int connected_socket(const char *text) {
@@ -79,6 +84,25 @@ static int connected_socket(const char *text) {
     return descriptor;
 }
 
+static void *map_mailbox(const char *text, int protection) {
+    return map_version(text, sizeof(erl_datagram_mailbox), ERL_DATAGRAM_MAGIC, ERL_DATAGRAM_VERSION, protection);
+}
+
+/* The arguments end with a NULL. */
+static bool find_robot(char **arguments) {
+    robot.spin_ns = config.spin_ns;
+    if (config.port == ERL_PORT_UDP) {
+        robot.descriptor = connected_socket(arguments[ROBOT]);
+        return robot.descriptor >= 0 && arguments[TO_ROBOT] == NULL;
+    }
+    if (arguments[TO_ROBOT] == NULL) {
+        return false;
+    }
+    robot.from = map_mailbox(arguments[ROBOT], PROT_READ);
+    robot.to = map_mailbox(arguments[TO_ROBOT], PROT_READ | PROT_WRITE);
+    return robot.from != NULL && robot.to != NULL;
+}
+
 static bool map_segments(char **arguments, erl_segments *segments) {
     const int both = PROT_READ | PROT_WRITE;
     segments->requests = map(arguments[REQUESTS], sizeof(erl_requests), ERL_REQUESTS_MAGIC, PROT_READ);
@@ -90,10 +114,8 @@ static bool map_segments(char **arguments, erl_segments *segments) {
         segments->actions[i] = map(arguments[ACTIONS + i], sizeof(erl_action_mailbox), ERL_ACTION_MAGIC, PROT_READ);
         actions = actions && segments->actions[i] != NULL;
     }
-    udp.descriptor = connected_socket(arguments[SOCKET]);
-    udp.spin_ns = config.spin_ns;
     return segments->requests != NULL && segments->observation != NULL && actions &&
-           segments->ring != NULL && udp.descriptor >= 0;
+           segments->ring != NULL && find_robot(arguments);
 }
 
 static uint32_t read_config(const char *text) {
@@ -118,10 +140,15 @@ static int lock_memory(const erl_segments *segments) {
         {segments->actions[0], sizeof(erl_action_mailbox)},
         {segments->actions[1], sizeof(erl_action_mailbox)},
         {segments->actions[2], sizeof(erl_action_mailbox)},
+        {robot.from, sizeof(erl_datagram_mailbox)},
+        {robot.to, sizeof(erl_datagram_mailbox)},
     };
     _Static_assert(ERL_POLICY_SLOTS == 3, "each slot is locked");
     int first = erl_realtime_lock_process();
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        if (parts[i].start == NULL) {
+            continue; /* a robot on UDP has no mailboxes */
+        }
         const int error = erl_realtime_lock_segment(parts[i].start, parts[i].bytes);
         first = first != 0 ? first : error;
     }
@@ -145,7 +172,7 @@ static uint32_t start(char **arguments, erl_segments *segments) {
     if (!map_segments(arguments, segments)) {
         return ERL_START_SEGMENT;
     }
-    const erl_port port = erl_udp_port(&udp);
+    const erl_port port = config.port == ERL_PORT_SHM ? erl_shm_port(&robot) : erl_udp_port(&robot);
     fault = erl_loop_start(&loop, &config, segments, &port);
     if (fault != ERL_CONFIG_OK) {
         return fault;
@@ -155,8 +182,8 @@ static uint32_t start(char **arguments, erl_segments *segments) {
 }
 
 int main(int count, char **arguments) {
-    if (count != ARGUMENTS) {
-        fputs("edgerl-guardian is started by `edgerl run`, with nine inherited descriptors.\n", stderr);
+    if (count != TO_ROBOT && count != TO_ROBOT + 1) {
+        fputs("edgerl-guardian is started by `edgerl run`, with inherited descriptors.\n", stderr);
         return EXIT_FAILURE;
     }
     ignore_signals();

@@ -137,7 +137,6 @@ typedef struct erl_state {
 } erl_state;
 
 typedef struct erl_command {
-    uint64_t session;
     uint64_t sequence;
     uint64_t stamp_ns;
     uint64_t state_sequence;
@@ -150,16 +149,24 @@ typedef struct erl_command {
 } erl_command;
 
 uint32_t erl_crc32(const void *bytes, size_t count);
-uint32_t erl_wire_parse(const uint8_t *bytes, size_t size, uint64_t session, uint32_t state_count, erl_state *out);
-uint32_t erl_wire_command(const erl_command *command, uint8_t *out);
+size_t erl_wire_state_bytes(const erl_config *config);
+uint32_t erl_wire_parse(const uint8_t *bytes, size_t size, const erl_config *config, erl_state *out);
+uint32_t erl_wire_command(const erl_command *command, const erl_config *config, uint8_t *out);
+
+/* blake2s.c */
+bool erl_tags_equal(const uint8_t *one, const uint8_t *other);
 
 /* port.c */
-typedef struct erl_udp {
-    int descriptor;
+typedef struct erl_robot {
+    int descriptor;                   /* UDP: connected socket */
+    const erl_datagram_mailbox *from; /* shm: what the driver says */
+    erl_datagram_mailbox *to;
+    uint32_t seen;
     uint64_t spin_ns;
-} erl_udp;
+} erl_robot;
 
-erl_port erl_udp_port(erl_udp *udp);
+erl_port erl_udp_port(erl_robot *robot);
+erl_port erl_shm_port(erl_robot *robot);
 
 /* realtime.c */
 int erl_realtime_priority(int priority);

@@ -27,6 +27,8 @@ _Static_assert(sizeof(erl_action_mailbox) == 64 + sizeof(erl_action) + 64, "layo
 _Static_assert(sizeof(erl_frame_mailbox) == 64 && sizeof(erl_frame_buffer) == 64, "layout");
 _Static_assert(sizeof(erl_tick_header) == 224, "layout");
 _Static_assert(offsetof(erl_ring, words) == 64, "layout");
+_Static_assert(offsetof(erl_datagram_mailbox, words) == 64, "layout");
+_Static_assert(sizeof(erl_datagram_mailbox) == 64 + 8 + ERL_MAX_DATAGRAM, "layout");
 
 #define SIZE(type) {#type, (int64_t)sizeof(type)}
 #define FIELD(type, name) {#type "." #name, (int64_t)offsetof(type, name)}
@@ -140,6 +142,10 @@ static const struct {
     FIELD(erl_config, attitude_channel),
     FIELD(erl_config, tilt_cos),
     FIELD(erl_config, start_tilt_cos),
+    FIELD(erl_config, port),
+    FIELD(erl_config, authenticated),
+    FIELD(erl_config, receive_key),
+    FIELD(erl_config, send_key),
     FIELD(erl_config, reserved),
     FIELD(erl_config, ladders),
     FIELD(erl_config, operators),
@@ -320,6 +326,12 @@ static const struct {
     FIELD(erl_ring, head),
     FIELD(erl_ring, reserved),
     FIELD(erl_ring, words),
+    SIZE(erl_datagram_mailbox),
+    FIELD(erl_datagram_mailbox, magic),
+    FIELD(erl_datagram_mailbox, version),
+    FIELD(erl_datagram_mailbox, sequence),
+    FIELD(erl_datagram_mailbox, reserved),
+    FIELD(erl_datagram_mailbox, words),
     SIZE(erl_transition),
     FIELD(erl_transition, source),
     FIELD(erl_transition, next),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * port.c: the real world of the loop: CLOCK_MONOTONIC, a connected UDP socket, and the wait for an action. Every call
- * is bounded in time; an error comes back as a value.
+ * port.c: the real world of the loop: CLOCK_MONOTONIC, the robot behind a connected UDP socket or behind two datagram
+ * mailboxes, and the wait for an action. Every call is bounded in time; an error comes back as a value.
  */
 #define _GNU_SOURCE
 #include "internal.h"
@@ -11,14 +11,19 @@
 #include <sys/socket.h>
 #include <time.h>
 
-static uint64_t udp_now(void *context) {
+static uint64_t real_now(void *context) {
     (void)context;
     return erl_clock_now();
 }
 
-static void udp_sleep_until(void *context, uint64_t time_ns) {
-    const erl_udp *udp = context;
-    erl_clock_sleep_until(time_ns, udp->spin_ns);
+static void real_sleep_until(void *context, uint64_t time_ns) {
+    const erl_robot *robot = context;
+    erl_clock_sleep_until(time_ns, robot->spin_ns);
+}
+
+static void real_wait_word(void *context, const _Atomic uint32_t *word, uint32_t seen, uint64_t deadline_ns) {
+    (void)context;
+    (void)erl_futex_wait(word, seen, deadline_ns);
 }
 
 static bool readable_before(int descriptor, uint64_t deadline_ns) {
@@ -34,9 +39,9 @@ static bool readable_before(int descriptor, uint64_t deadline_ns) {
 }
 
 static int32_t udp_receive(void *context, void *buffer, uint32_t capacity, uint64_t deadline_ns) {
-    const erl_udp *udp = context;
+    const erl_robot *robot = context;
     for (;;) {
-        const ssize_t size = recv(udp->descriptor, buffer, capacity, MSG_DONTWAIT | MSG_TRUNC);
+        const ssize_t size = recv(robot->descriptor, buffer, capacity, MSG_DONTWAIT | MSG_TRUNC);
         if (size >= 0) {
             /* An empty datagram is not "none": it counts as one that is too short. */
             return size == 0 ? 1 : (int32_t)size;
@@ -44,29 +49,41 @@ static int32_t udp_receive(void *context, void *buffer, uint32_t capacity, uint6
         if (errno != EAGAIN && errno != EINTR) {
             return -errno;
         }
-        if (!readable_before(udp->descriptor, deadline_ns)) {
+        if (!readable_before(robot->descriptor, deadline_ns)) {
             return 0;
         }
     }
 }
 
 static int32_t udp_send(void *context, const void *bytes, uint32_t count) {
-    const erl_udp *udp = context;
-    return send(udp->descriptor, bytes, count, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)count ? 0 : -errno;
+    const erl_robot *robot = context;
+    return send(robot->descriptor, bytes, count, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)count ? 0 : -errno;
 }
 
-static void udp_wait_word(void *context, const _Atomic uint32_t *word, uint32_t seen, uint64_t deadline_ns) {
-    (void)context;
-    (void)erl_futex_wait(word, seen, deadline_ns);
+static int32_t shm_receive(void *context, void *buffer, uint32_t capacity, uint64_t deadline_ns) {
+    erl_robot *robot = context;
+    return erl_datagram_take(robot->from, &robot->seen, buffer, capacity, deadline_ns);
 }
 
-erl_port erl_udp_port(erl_udp *udp) {
+static int32_t shm_send(void *context, const void *bytes, uint32_t count) {
+    const erl_robot *robot = context;
+    return erl_datagram_post(robot->to, bytes, count) == ERL_OK ? 0 : -EMSGSIZE;
+}
+
+erl_port erl_udp_port(erl_robot *robot) {
     return (erl_port){
-        .context = udp,
-        .now_ns = udp_now,
-        .sleep_until = udp_sleep_until,
+        .context = robot,
+        .now_ns = real_now,
+        .sleep_until = real_sleep_until,
         .receive = udp_receive,
         .send = udp_send,
-        .wait_word = udp_wait_word,
+        .wait_word = real_wait_word,
     };
+}
+
+erl_port erl_shm_port(erl_robot *robot) {
+    erl_port port = erl_udp_port(robot);
+    port.receive = shm_receive;
+    port.send = shm_send;
+    return port;
 }

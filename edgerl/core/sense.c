@@ -54,8 +54,7 @@ static read_result read_one(erl_loop *loop, uint64_t deadline_ns) {
         loop->status.receive_errors++;
         return READ_NO_MORE;
     }
-    const uint32_t cause = erl_wire_parse(loop->datagram, (size_t)size, loop->config.session,
-                                          loop->config.state_count, &loop->incoming);
+    const uint32_t cause = erl_wire_parse(loop->datagram, (size_t)size, &loop->config, &loop->incoming);
     if (cause == ERL_DROP_CAUSES) {
         accept(loop);
     } else {

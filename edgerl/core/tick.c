@@ -79,7 +79,6 @@ static uint32_t choose_source(const erl_loop *loop, uint32_t named) {
 
 static bool send_command(erl_loop *loop, uint32_t source, uint32_t mode) {
     const erl_command command = {
-        .session = loop->config.session,
         .sequence = loop->command_sequence + 1u,
         .stamp_ns = loop->port.now_ns(loop->port.context),
         .state_sequence = loop->state.sequence,
@@ -90,7 +89,7 @@ static bool send_command(erl_loop *loop, uint32_t source, uint32_t mode) {
         .count = (uint16_t)loop->config.command_count,
         .values = loop->command,
     };
-    const uint32_t bytes = erl_wire_command(&command, loop->datagram);
+    const uint32_t bytes = erl_wire_command(&command, &loop->config, loop->datagram);
     if (loop->port.send(loop->port.context, loop->datagram, bytes) != 0) {
         loop->status.send_errors++;
         return false;

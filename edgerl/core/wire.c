@@ -2,7 +2,8 @@
  *
  * wire.c: the guardian's part of the robot port: reads STATE and BYE, writes COMMAND. docs/robot-port.md specifies the
  * bytes; edgerl/runtime/wire.py is the same format in Python, and tests compare the two. A datagram is data from a
- * stranger: nothing of it is used before all of it is checked. It owns no socket.
+ * stranger: nothing of it is used before all of it is checked. A session has either checksums or tags, and takes nothing
+ * of the other form. It owns no socket.
  */
 #include "internal.h"
 
@@ -13,6 +14,7 @@
 #endif
 
 #define VERSION 1u
+#define VERSION_AUTHENTICATED 0x0101u
 #define STATE_BODY 8u    /* flags, count, zero */
 #define BYE_BODY 4u      /* reason, zero */
 #define COMMAND_BODY 32u /* echoes, valid_for, mode, source, flags, count, zero */
@@ -71,29 +73,51 @@ static uint32_t parse_state(const uint8_t *body, uint32_t state_count, erl_state
     return ERL_DROP_CAUSES;
 }
 
+static uint16_t version_of(const erl_config *config) {
+    return config->authenticated ? VERSION_AUTHENTICATED : VERSION;
+}
+
+static size_t end_bytes(const erl_config *config) {
+    return config->authenticated ? ERL_TAG_BYTES : CRC_BYTES;
+}
+
+size_t erl_wire_state_bytes(const erl_config *config) {
+    return ERL_WIRE_HEADER + STATE_BODY + 4u * config->state_count + end_bytes(config);
+}
+
+static bool end_is_good(const uint8_t *bytes, size_t size, const erl_config *config) {
+    const size_t body = size - end_bytes(config);
+    if (!config->authenticated) {
+        return get32(bytes + body) == erl_crc32(bytes, body);
+    }
+    uint8_t tag[ERL_TAG_BYTES];
+    erl_blake2s(config->receive_key, ERL_KEY_BYTES, bytes, (uint32_t)body, tag, ERL_TAG_BYTES);
+    return erl_tags_equal(tag, bytes + body);
+}
+
 /* ERL_DROP_CAUSES: it is good; otherwise the erl_drop that it is dropped for. */
-uint32_t erl_wire_parse(const uint8_t *bytes, size_t size, uint64_t session, uint32_t state_count, erl_state *out) {
-    if (size < ERL_WIRE_HEADER + CRC_BYTES || size > ERL_MAX_DATAGRAM) {
+uint32_t erl_wire_parse(const uint8_t *bytes, size_t size, const erl_config *config, erl_state *out) {
+    if (size < ERL_WIRE_HEADER + end_bytes(config) || size > ERL_MAX_DATAGRAM) {
         return ERL_DROP_LENGTH;
     }
     if (memcmp(bytes, MAGIC, sizeof MAGIC) != 0) {
         return ERL_DROP_MAGIC;
     }
-    if (get16(bytes + 4) != VERSION) {
+    if (get16(bytes + 4) != version_of(config)) {
         return ERL_DROP_VERSION;
     }
     out->kind = get16(bytes + 6);
     if (out->kind != ERL_KIND_STATE && out->kind != ERL_KIND_BYE) {
         return ERL_DROP_KIND;
     }
-    const size_t body = out->kind == ERL_KIND_STATE ? STATE_BODY + 4u * state_count : BYE_BODY;
-    if (size != ERL_WIRE_HEADER + body + CRC_BYTES) {
+    if (size != (out->kind == ERL_KIND_STATE ? erl_wire_state_bytes(config)
+                                             : ERL_WIRE_HEADER + BYE_BODY + end_bytes(config))) {
         return ERL_DROP_LENGTH;
     }
-    if (get32(bytes + size - CRC_BYTES) != erl_crc32(bytes, size - CRC_BYTES)) {
+    if (!end_is_good(bytes, size, config)) {
         return ERL_DROP_CRC;
     }
-    if (get64(bytes + 8) != session) {
+    if (get64(bytes + 8) != config->session) {
         return ERL_DROP_SESSION;
     }
     out->sequence = get64(bytes + 16);
@@ -101,18 +125,18 @@ uint32_t erl_wire_parse(const uint8_t *bytes, size_t size, uint64_t session, uin
     if (out->kind == ERL_KIND_BYE) {
         return get16(bytes + ERL_WIRE_HEADER + 2) == 0 ? ERL_DROP_CAUSES : ERL_DROP_FIELD;
     }
-    return parse_state(bytes + ERL_WIRE_HEADER, state_count, out);
+    return parse_state(bytes + ERL_WIRE_HEADER, config->state_count, out);
 }
 
 /* Writes the datagram to `out`, ERL_MAX_DATAGRAM bytes; returns its size. */
-uint32_t erl_wire_command(const erl_command *command, uint8_t *out) {
-    const uint16_t version = VERSION;
+uint32_t erl_wire_command(const erl_command *command, const erl_config *config, uint8_t *out) {
+    const uint16_t version = version_of(config);
     const uint16_t kind = ERL_KIND_COMMAND;
     const uint16_t zero = 0;
     uint8_t *at = put(out, MAGIC, sizeof MAGIC);
     at = put(at, &version, 2);
     at = put(at, &kind, 2);
-    at = put(at, &command->session, 8);
+    at = put(at, &config->session, 8);
     at = put(at, &command->sequence, 8);
     at = put(at, &command->stamp_ns, 8);
     at = put(at, &command->state_sequence, 8);
@@ -124,10 +148,15 @@ uint32_t erl_wire_command(const erl_command *command, uint8_t *out) {
     at = put(at, &command->count, 2);
     at = put(at, &zero, 2);
     at = put(at, command->values, command->count * sizeof(float));
-    const uint32_t crc = erl_crc32(out, (size_t)(at - out));
-    at = put(at, &crc, CRC_BYTES);
-    return (uint32_t)(at - out);
+    const uint32_t bytes = (uint32_t)(at - out);
+    if (config->authenticated) {
+        erl_blake2s(config->send_key, ERL_KEY_BYTES, out, bytes, at, ERL_TAG_BYTES);
+    } else {
+        const uint32_t crc = erl_crc32(out, bytes);
+        memcpy(at, &crc, CRC_BYTES);
+    }
+    return bytes + (uint32_t)end_bytes(config);
 }
 
-_Static_assert(ERL_WIRE_HEADER + COMMAND_BODY + 4u * ERL_MAX_COMMANDS + CRC_BYTES <= ERL_MAX_DATAGRAM, "one datagram");
+_Static_assert(ERL_WIRE_HEADER + COMMAND_BODY + 4u * ERL_MAX_COMMANDS + ERL_TAG_BYTES <= ERL_MAX_DATAGRAM, "one datagram");
 _Static_assert(ERL_WIRE_HEADER + STATE_BODY + 4u * ERL_MAX_STATES + CRC_BYTES <= ERL_MAX_DATAGRAM, "one datagram");

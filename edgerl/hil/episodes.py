@@ -6,21 +6,20 @@ for the answer. Both share the choice: the newest accepted command while its ``v
 
 from __future__ import annotations
 
-import gc
 import math
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from edgerl.hil.environment import Environment
 from edgerl.hil.grid import Clock, Grid, MonotonicClock
-from edgerl.hil.port import Address, RobotPort
+from edgerl.hil.port import Address, UdpRobotSide
 from edgerl.hil.spaces import ActionChannels, ObservationChannels
 from edgerl.runtime import wire
 from edgerl.runtime.enums import Mode
 from edgerl.runtime.layout import Layout
 from edgerl.runtime.plant_lines import EpisodeResult, PlantEnd, PlantLine, Span
+from edgerl.runtime.realtime import be_ordinary
 from edgerl.runtime.wire import StateFlag
 
 PATIENCE_NS = 1_000_000_000
@@ -94,7 +93,7 @@ class Plant:
         self,
         env: Environment,
         config: PlantConfig,
-        port: RobotPort,
+        port: UdpRobotSide,
         channels: tuple[ObservationChannels, ActionChannels],
     ) -> None:
         self._env = env
@@ -258,24 +257,3 @@ class Plant:
             pause_ns = self._clock.now_ns() + self._period_ns
             while self._port.receive(pause_ns) is not None:
                 pass
-
-
-def be_realtime(priority: int) -> int:
-    """Try to get SCHED_FIFO and to keep the collector out; return the priority that the machine gave, 0 for none."""
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    if priority <= 0:
-        return 0
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
-    except OSError:  # not permitted here; the plant's lateness will say what that cost
-        return 0
-    return priority
-
-
-def be_ordinary() -> None:
-    """Undo :func:`be_realtime`."""
-    gc.enable()
-    if os.sched_getscheduler(0) != os.SCHED_OTHER:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

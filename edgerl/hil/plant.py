@@ -18,12 +18,13 @@ from pathlib import Path
 from edgerl import canonical
 from edgerl.errors import EdgerlError
 from edgerl.hil import environment
-from edgerl.hil.episodes import Plant, PlantConfig, be_realtime
-from edgerl.hil.port import RobotPort
+from edgerl.hil.episodes import Plant, PlantConfig
+from edgerl.hil.port import UdpRobotSide
 from edgerl.hil.spaces import ActionChannels, ObservationChannels
 from edgerl.runtime.layout import Layout
 from edgerl.runtime.plant_lines import Listening, PlantEnd, PlantLine
 from edgerl.runtime.processes import die_with_parent
+from edgerl.runtime.realtime import be_realtime
 
 
 def serve(config: PlantConfig, report: Callable[[PlantLine], None]) -> PlantEnd:
@@ -40,10 +41,10 @@ def serve(config: PlantConfig, report: Callable[[PlantLine], None]) -> PlantEnd:
         channels[1].adopt(config.layout.command)
     layout = Layout(channels[0].channels, channels[1].channels)
     period_ns = config.period_ns or environment.period_ns(env)
-    port = RobotPort(config.listen, layout, period_ns, lockstep_possible=True)
+    port = UdpRobotSide(config.listen, layout, period_ns, lockstep_possible=True)
     try:
         env.reset(seed=config.seed)  # loads what the simulator loads late
-        priority = be_realtime(config.priority if config.realtime_seconds > 0 else 0)
+        priority = be_realtime(config.priority if config.realtime_seconds > 0 else 0, limit_us=0)
         counts = len(layout.state), len(layout.command)
         report(Listening("listening", *port.address, period_ns, *counts, priority))
         end = Plant(env, config, port, channels).run(report)

@@ -13,10 +13,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from edgerl.runtime import wire
 from edgerl.runtime.layout import Layout
+from edgerl.runtime.port_key import PortKey, SessionKeys, fresh_nonce
+from edgerl.runtime.robot_side import RobotSide
 from edgerl.runtime.wire import Cause, Header, Refusal
 
 Address = tuple[str, int]
@@ -26,15 +26,19 @@ SESSION_TIMEOUT_NS = 2_000_000_000
 """Silence that frees the session; the least that the protocol allows."""
 FIRST_COMMAND_NS = 20_000_000_000
 """Silence between WELCOME and the first command that frees it: a controller may have died while it was starting."""
+MAX_CLAIMS = 8
+"""Controllers that were welcomed and have not confirmed yet; each costs memory, and anybody can replay a HELLO."""
+_HELLO = wire.Kind.HELLO.to_bytes(2, "little")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Owner:
     """The controller that has the session."""
 
     address: Address
     session: int
     period_ns: int
+    side: RobotSide
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +49,16 @@ class Arrival:
     arrived_ns: int
 
 
-class RobotPort:
+@dataclass(frozen=True, eq=False)
+class _Claim:
+    """A controller that knows the key and has not yet shown that it knows the session's."""
+
+    hello: wire.Hello
+    nonce: bytes
+    keys: SessionKeys
+
+
+class UdpRobotSide:
     """A UDP socket that gives itself to one controller at a time.
 
     Args:
@@ -53,9 +66,18 @@ class RobotPort:
         layout: The robot's channels.
         period_ns: The robot's control period; None adopts the controller's.
         lockstep_possible: Whether the robot may wait for commands.
+        key: What a controller must know; None lets anybody have the robot.
     """
 
-    def __init__(self, address: Address, layout: Layout, period_ns: int | None, *, lockstep_possible: bool) -> None:
+    def __init__(
+        self,
+        address: Address,
+        layout: Layout,
+        period_ns: int | None,
+        *,
+        lockstep_possible: bool,
+        key: PortKey | None = None,
+    ) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(address)
         self._socket.settimeout(0.0)
@@ -63,21 +85,22 @@ class RobotPort:
         self._layout = layout
         self._period_ns = period_ns
         self._flags = wire.WelcomeFlag.LOCKSTEP_POSSIBLE if lockstep_possible else wire.WelcomeFlag(0)
+        self._key = key
+        self._claims: dict[tuple[int, Address], _Claim] = {}
         self.owner: Owner | None = None
         self.left: Leaving | None = None
         """How the last owner went; None while there is one or was none."""
         self.accepted = 0
         self.dropped: Counter[Cause] = Counter()
         self.refused: Counter[Refusal] = Counter()
-        self._sent: Counter[wire.Kind] = Counter()
-        self._stamps: dict[int, int] = {}
-        self._last_command = 0
+        self._answered: Counter[wire.Kind] = Counter()
         self._free_at_ns = 0
+        self._last_hello = 0
 
     def close(self) -> None:
         """Tell the owner and close the socket."""
         if self.owner is not None:
-            self._send(wire.Bye(self._header(wire.Kind.BYE, self.owner.session), 0), self.owner.address)
+            self._send(self.owner.side.bye(0), self.owner.address)
         self._socket.close()
 
     def claim(self, until_ns: int) -> Owner | None:
@@ -88,14 +111,11 @@ class RobotPort:
 
     def publish(self, values: wire.Floats, flags: wire.StateFlag, stamp_ns: int) -> int:
         """Send a STATE to the owner and return its sequence; nothing is sent where there is no owner."""
-        owner = self.owner
-        if owner is None:
+        if self.owner is None:
             return 0
-        header = self._header(wire.Kind.STATE, owner.session, stamp_ns)
-        self._stamps[header.sequence] = stamp_ns
-        self._stamps.pop(header.sequence - 256, None)
-        self._send(wire.State(header, flags, values), owner.address)
-        return header.sequence
+        sequence, datagram = self.owner.side.state(values, flags, stamp_ns)
+        self._send(datagram, self.owner.address)
+        return sequence
 
     def receive(self, until_ns: int) -> Arrival | None:
         """Return the next accepted command, or None when ``until_ns`` has come or the owner is gone."""
@@ -119,72 +139,104 @@ class RobotPort:
             return None
         arrived_ns = time.monotonic_ns()
         try:
-            message = wire.decode(data)
+            message = self._decode(data, sender)
+            if isinstance(message, wire.Hello):
+                self._greet(message, sender)
+                return None
+            return self._from_owner(message, sender, arrived_ns)
         except wire.BadDatagram as error:
             if error.cause is Cause.VERSION:
                 self._answer_version(data, sender)
             self.dropped[error.cause] += 1
             return None
-        if isinstance(message, wire.Hello):
-            self._greet(message, sender)
-            return None
-        return self._from_owner(message, sender, arrived_ns)
+
+    def _decode(self, data: bytes, sender: Address) -> wire.Message:
+        """Which key a datagram must be tagged with depends on how far its sender has come."""
+        if self._key is None:
+            return wire.decode(data)
+        if data[6:8] != _HELLO:
+            if self.owner is None:
+                raise wire.BadDatagram(Cause.SESSION, "nobody has the session")
+            return self.owner.side.decode(data)
+        if self.owner is not None and (self.owner.session, self.owner.address) == (_session_of(data), sender):
+            return self.owner.side.decode(data)
+        claim = self._claims.get((_session_of(data), sender))
+        if claim is not None:
+            try:
+                confirmed = wire.decode(data, claim.keys.to_robot)
+            except wire.BadDatagram:
+                pass  # its first HELLO again: the WELCOME was lost
+            else:
+                self._adopt(claim.hello, sender, claim.keys)
+                return confirmed
+        return wire.decode(data, self._key.hello())
 
     def _from_owner(self, message: wire.Message, sender: Address, arrived_ns: int) -> Arrival | None:
-        if self.owner is None or message.header.session != self.owner.session:
-            self.dropped[Cause.SESSION] += 1
-        elif sender != self.owner.address:
-            self.dropped[Cause.SENDER] += 1
-        elif isinstance(message, wire.Bye):
+        owner = self.owner
+        if owner is None or message.header.session != owner.session:
+            raise wire.BadDatagram(Cause.SESSION, f"{message.header.session:016x}")
+        if sender != owner.address:
+            raise wire.BadDatagram(Cause.SENDER, f"{sender[0]}:{sender[1]}")
+        accepted = owner.side.accept(message)
+        if isinstance(accepted, wire.Bye):
             self._free("left")
-        elif not isinstance(message, wire.Command):
-            self.dropped[Cause.KIND] += 1
-        else:
-            cause = self._fault_of(message)
-            if cause is None:
-                self.accepted += 1
-                self._last_command = message.header.sequence
-                self._free_at_ns = arrived_ns + SESSION_TIMEOUT_NS
-                return Arrival(message, arrived_ns)
-            self.dropped[cause] += 1
-        return None
-
-    def _fault_of(self, command: wire.Command) -> Cause | None:
-        if command.values.size != len(self._layout.command) or not np.isfinite(command.values).all():
-            return Cause.FIELD
-        if command.header.sequence <= self._last_command:
-            return Cause.SEQUENCE
-        if self._stamps.get(command.state_sequence) != command.state_stamp_ns:
-            return Cause.SEQUENCE
-        return None
+            return None
+        self.accepted += 1
+        self._free_at_ns = arrived_ns + SESSION_TIMEOUT_NS
+        return Arrival(accepted, arrived_ns)
 
     def _greet(self, hello: wire.Hello, sender: Address) -> None:
         owner, layout = self.owner, self._layout
-        session = hello.header.session
-        if owner is not None and (owner.session, owner.address) != (session, sender):
-            self._refuse(session, sender, Refusal.BUSY, f"{owner.address[0]}:{owner.address[1]} has the session")
+        if owner is not None and (owner.session, owner.address) != (hello.header.session, sender):
+            self._refuse(hello, sender, Refusal.BUSY, f"{owner.address[0]}:{owner.address[1]} has the session")
         elif (hello.layout_sha256, hello.state_count, hello.command_count) != (
             layout.sha256(),
             len(layout.state),
             len(layout.command),
         ):
-            self._refuse(session, sender, Refusal.LAYOUT_MISMATCH, _describe(layout))
+            self._refuse(hello, sender, Refusal.LAYOUT_MISMATCH, _describe(layout))
         elif self._period_ns not in (None, hello.period_ns):
-            self._refuse(session, sender, Refusal.PERIOD_MISMATCH, f"the robot's period is {self._period_ns} ns")
+            self._refuse(hello, sender, Refusal.PERIOD_MISMATCH, f"the robot's period is {self._period_ns} ns")
+        elif owner is not None:
+            self._keep(hello)
+            if self._key is None:
+                self._welcome(hello, sender, b"")
+        elif self._key is None:
+            self._adopt(hello, sender, None)
+            self._welcome(hello, sender, b"")
         else:
-            if owner is None:
-                self._adopt(hello, sender)
-            else:
-                self._free_at_ns = max(self._free_at_ns, time.monotonic_ns() + SESSION_TIMEOUT_NS)
-            header = self._header(wire.Kind.WELCOME, session)
-            self._send(wire.Welcome(header, layout.sha256(), hello.period_ns, 0, self._flags), sender)
+            self._welcome(hello, sender, self._claim(hello, sender, self._key).nonce)
 
-    def _adopt(self, hello: wire.Hello, sender: Address) -> None:
-        self.owner = Owner(sender, hello.header.session, hello.period_ns)
+    def _keep(self, hello: wire.Hello) -> None:
+        """The owner is there and commands nothing; a HELLO of its that was recorded says nothing."""
+        if hello.header.sequence > self._last_hello:
+            self._last_hello = hello.header.sequence
+            self._free_at_ns = max(self._free_at_ns, time.monotonic_ns() + SESSION_TIMEOUT_NS)
+
+    def _claim(self, hello: wire.Hello, sender: Address, key: PortKey) -> _Claim:
+        """An old HELLO that somebody recorded gets no further than this."""
+        known = self._claims.get((hello.header.session, sender))
+        if known is not None and known.hello.nonce == hello.nonce:
+            return known
+        while len(self._claims) >= MAX_CLAIMS:
+            self._claims.pop(next(iter(self._claims)))
+        nonce = fresh_nonce()
+        claim = _Claim(hello, nonce, key.session(hello.header.session, hello.nonce, nonce))
+        self._claims[hello.header.session, sender] = claim
+        return claim
+
+    def _welcome(self, hello: wire.Hello, sender: Address, nonce: bytes) -> None:
+        header = self._header(wire.Kind.WELCOME, hello.header.session)
+        welcome = wire.Welcome(header, self._layout.sha256(), hello.period_ns, 0, self._flags, nonce)
+        self._send(wire.encode(welcome, self._answer_key(hello)), sender)
+
+    def _adopt(self, hello: wire.Hello, sender: Address, keys: SessionKeys | None) -> None:
+        session = hello.header.session
+        side = RobotSide(session, len(self._layout.command), keys)
+        self.owner = Owner(sender, session, hello.period_ns, side)
         self.left = None
-        self._stamps.clear()
-        self._sent.clear()
-        self._last_command = 0
+        self._claims.clear()
+        self._last_hello = hello.header.sequence
         self._free_at_ns = time.monotonic_ns() + FIRST_COMMAND_NS
 
     def _free(self, how: Leaving) -> None:
@@ -196,25 +248,39 @@ class RobotPort:
         if self.owner is not None and time.monotonic_ns() > self._free_at_ns:
             self._free("silent")
 
-    def _refuse(self, session: int, sender: Address, code: Refusal, reason: str) -> None:
-        self.refused[code] += 1
-        text = reason.encode()[: wire.MAX_REASON_BYTES].decode(errors="ignore")
-        self._send(wire.Refused(self._header(wire.Kind.REFUSED, session), code, text), sender)
+    def _refuse(self, hello: wire.Hello, sender: Address, code: Refusal, reason: str) -> None:
+        self._say_refused(hello.header.session, sender, code, reason, self._answer_key(hello))
 
     def _answer_version(self, data: bytes, sender: Address) -> None:
-        session = int.from_bytes(data[8:16], "little")
-        if data[6:8] == wire.Kind.HELLO.to_bytes(2, "little") and session:
-            self._refuse(session, sender, Refusal.VERSION, f"this robot speaks version {wire.VERSION}")
+        """In the plain form, which every controller can read."""
+        session = _session_of(data)
+        if data[6:8] == _HELLO and session:
+            plain = self._key is not None and data[4:6] == wire.VERSION.to_bytes(2, "little")
+            code = Refusal.KEY if plain else Refusal.VERSION
+            said = "this robot takes only a controller that has its key" if plain else f"version {wire.VERSION}"
+            self._say_refused(session, sender, code, said, None)
 
-    def _header(self, kind: wire.Kind, session: int, stamp_ns: int | None = None) -> Header:
-        self._sent[kind] += 1
-        return Header(session, self._sent[kind], time.monotonic_ns() if stamp_ns is None else stamp_ns)
+    def _say_refused(self, session: int, sender: Address, code: Refusal, reason: str, key: bytes | None) -> None:
+        self.refused[code] += 1
+        text = reason.encode()[: wire.MAX_REASON_BYTES].decode(errors="ignore")
+        self._send(wire.encode(wire.Refused(self._header(wire.Kind.REFUSED, session), code, text), key), sender)
 
-    def _send(self, message: wire.Message, to: Address) -> None:
+    def _answer_key(self, hello: wire.Hello) -> bytes | None:
+        return self._key.answer(hello.nonce) if self._key is not None else None
+
+    def _header(self, kind: wire.Kind, session: int) -> Header:
+        self._answered[kind] += 1
+        return Header(session, self._answered[kind], time.monotonic_ns())
+
+    def _send(self, datagram: bytes, to: Address) -> None:
         try:
-            self._socket.sendto(wire.encode(message), to)
+            self._socket.sendto(datagram, to)
         except OSError:  # full buffers or a lost route: to the controller it is one lost datagram
             return
+
+
+def _session_of(data: bytes) -> int:
+    return int.from_bytes(data[8:16], "little")
 
 
 def _describe(layout: Layout) -> str:

@@ -146,6 +146,10 @@ _SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     "erl_frame_post": (_U32, [_P, _P, _P, _U64]),
     "erl_frame_read": (_U32, [_P, _P, _P, _U64]),
     "erl_frames_take": (_U32, [_P, _U32, _P, _U64, _P]),
+    "erl_datagram_create": (None, [_P]),
+    "erl_datagram_post": (_U32, [_P, ctypes.c_char_p, _U32]),
+    "erl_datagram_take": (ctypes.c_int32, [_P, _P, _P, _U32, _U64]),
+    "erl_blake2s": (None, [ctypes.c_char_p, _U32, ctypes.c_char_p, _U32, _P, _U32]),
     "erl_modes_transition": (_U32, [_U32, _U32, _P]),
     "erl_mode_name": (_TEXT, [_U32]),
     "erl_event_name": (_TEXT, [_U32]),
@@ -297,6 +301,30 @@ def say_ready(mailbox: int, epoch: int) -> None:
 def ready_epoch(mailbox: int) -> int:
     """Return the epoch of the policy that said it is ready; 0 for none."""
     return int(library().erl_action_ready_epoch(mailbox))
+
+
+def create_datagram_mailbox(mailbox: int) -> None:
+    """Write the header of a zeroed datagram mailbox, before anybody maps it."""
+    library().erl_datagram_create(mailbox)
+
+
+def post_datagram(mailbox: int, data: bytes) -> Result:
+    """Replace the datagram in a mailbox; OK, or BAD where it is longer than one may be."""
+    return Result(library().erl_datagram_post(mailbox, data, len(data)))
+
+
+def take_datagram(mailbox: int, seen: ctypes.c_uint32, buffer: ctypes.Array[ctypes.c_char], until_ns: int) -> bytes:
+    """Return the newest datagram in a mailbox, where it is newer than ``seen``; empty where none came in time.
+
+    Args:
+        mailbox: Its address; a read-only mapping will do.
+        seen: The caller's memory of the mailbox, ``c_uint32(0)`` at first; advanced here.
+        buffer: Of one byte more than a datagram may have, so that one that is too long shows.
+        until_ns: Waits so long, on the clock of ``time.monotonic_ns``; the GIL is released.
+    """
+    address, capacity = ctypes.addressof(buffer), ctypes.sizeof(buffer)
+    size = library().erl_datagram_take(mailbox, ctypes.addressof(seen), address, capacity, max(0, until_ns))
+    return ctypes.string_at(address, min(size, capacity))
 
 
 def modes_table() -> tuple[ModeRow, ...]:

@@ -21,7 +21,7 @@ from edgerl.runtime.enums import Clock, Event, Mode, Request, StateFlag
 from edgerl.runtime.health import Health
 from edgerl.runtime.interrupts import Interrupts
 from edgerl.runtime.result import Ending
-from edgerl.runtime.robots import PlantProcess
+from edgerl.runtime.robots import RobotProcess
 from edgerl.runtime.structs import Status
 from edgerl.runtime.supervisor import Supervisor
 
@@ -40,7 +40,7 @@ class Drive:
 
     Args:
         supervisor: Started.
-        plant: The robot's process, where we have it.
+        plant: The process behind the robot, where we have it.
         interrupts: What a person asks for at the terminal.
         control: What people ask for from outside, where they can.
         health: What the watchdogs are told.
@@ -51,7 +51,7 @@ class Drive:
     def __init__(
         self,
         supervisor: Supervisor,
-        plant: PlantProcess | None,
+        plant: RobotProcess | None,
         interrupts: Interrupts,
         control: ControlServer | None,
         health: Health,

@@ -32,6 +32,10 @@ FRAME_MAGIC = 0x464C5245
 FRAME_VERSION = 1
 FRAME_BUFFERS = 4
 MAX_FRAME_BYTES = 67_108_864
+DATAGRAM_MAGIC = 0x4D4C5245
+DATAGRAM_VERSION = 1
+KEY_BYTES = 32
+TAG_BYTES = 16
 
 
 class Result(IntEnum):
@@ -182,6 +186,13 @@ class Dtype(IntEnum):
     FLOAT32 = 0
     INT32 = 1
     UINT8 = 2
+
+
+class PortKind(IntEnum):
+    """How datagrams travel between guardian and robot."""
+
+    UDP = 0
+    SHM = 1
 
 
 class OnViolation(IntEnum):

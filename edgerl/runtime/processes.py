@@ -72,6 +72,11 @@ class Child:
         """Whether it has not ended yet; a stopped process is alive."""
         return self._process.poll() is None
 
+    @property
+    def failed(self) -> bool:
+        """Whether it has ended, and not with status 0."""
+        return self._process.poll() not in (None, 0)
+
     def send(self, number: signal.Signals) -> None:
         """Send a signal; nothing happens where it has ended."""
         with contextlib.suppress(ProcessLookupError):

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from edgerl.runtime.driver_lines import SessionEnd
 from edgerl.runtime.enums import Drop
 from edgerl.runtime.plant_lines import EpisodeResult, PlantEnd
 from edgerl.runtime.quantiles import Summary
@@ -140,6 +141,10 @@ class RunResult:
     """Why the recording or a dump is missing or ends early, one sentence each; the run itself is not touched by it."""
     bundle: str
     """SHA-256."""
+    driver: SessionEnd | None = None
+    """The account of a driver process."""
+    warnings: tuple[str, ...] = ()
+    """What the production profile would have refused."""
 
 
 def counts_of(

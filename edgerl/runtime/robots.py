@@ -1,13 +1,15 @@
 """Robots by name: what ``--robot`` says, and the plant process behind ``gym:``.
 
-``gym:ENV_ID`` starts the Gymnasium plant in a process of its own; ``udp:HOST:PORT`` is a robot that is already there.
-Both speak the robot port. This module opens no session: that is :mod:`edgerl.runtime.session`.
+``gym:ENV_ID`` starts the Gymnasium plant in a process of its own, ``pkg:module:Class`` a driver of yours;
+``udp:HOST:PORT`` and ``shm:NAME`` are robots that are already there. All speak the robot port. This module opens no
+session: that is :mod:`edgerl.runtime.connect`.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import re
 import select
 import tempfile
 import time
@@ -15,6 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol, TypeAlias
 
 from edgerl import canonical
 from edgerl.errors import PortError
@@ -22,9 +25,10 @@ from edgerl.runtime.layout import Layout
 from edgerl.runtime.plant_lines import EpisodeResult, Listening, PlantEnd, PlantLine, read_line
 from edgerl.runtime.processes import Child, environment, python
 
-SUPPORTED = "gym:ENV_ID (a Gymnasium environment as the robot) and udp:HOST:PORT"
+SUPPORTED = "gym:ENV_ID (a Gymnasium environment as the robot), pkg:module:Class (a driver of yours) and udp:HOST:PORT"
+_CLASS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 MAX_LINE_BYTES = 16 * 1024 * 1024
-_ANNOUNCED = {"shm": "a driver process over shared memory", "pkg": "a driver class of your own"}
+_ANNOUNCED = {"shm": "a driver process over shared memory"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,46 @@ class UdpRobot:
     port: int
 
 
-def parse_robot(text: str) -> GymRobot | UdpRobot:
+@dataclass(frozen=True)
+class DriverRobot:
+    """A driver class in a process of its own."""
+
+    class_name: str
+    """``module:Class``."""
+
+
+Robot: TypeAlias = GymRobot | UdpRobot | DriverRobot
+
+
+class RobotProcess(Protocol):
+    """What a run knows of the process behind its robot."""
+
+    episodes: list[EpisodeResult]
+
+    @property
+    def fds(self) -> tuple[int, ...]:
+        """Descriptors that become readable when it has something to say."""
+        ...
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is there."""
+        ...
+
+    def listen(self) -> None:
+        """Take what it has said since the last call; never waits."""
+        ...
+
+    def finish(self, *, patience_s: float) -> None:
+        """Let it say its last lines after the session has ended."""
+        ...
+
+    def obituary(self) -> str:
+        """Return how it ended."""
+        ...
+
+
+def parse_robot(text: str) -> Robot:
     """Return the robot that a ``--robot`` text names.
 
     Raises:
@@ -55,6 +98,8 @@ def parse_robot(text: str) -> GymRobot | UdpRobot:
         host, _, port = rest.rpartition(":")
         if host and port.isdecimal() and 0 < int(port) < 65536:
             return UdpRobot(host, int(port))
+    if kind == "pkg" and _CLASS.fullmatch(rest):
+        return DriverRobot(rest)
     if kind in _ANNOUNCED:
         raise PortError(f"--robot {text}: {_ANNOUNCED[kind]} is not in this version. Supported: {SUPPORTED}.")
     raise PortError(f"--robot {text}: not a robot. Supported: {SUPPORTED}, such as gym:HalfCheetah-v5.")

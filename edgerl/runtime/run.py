@@ -21,11 +21,13 @@ from edgerl.bundle.load import Bundle
 from edgerl.envelope import Envelope, check_envelope
 from edgerl.errors import LoopError, PlatformError
 from edgerl.runtime import core
+from edgerl.runtime.connect import Access, Connection, connect
 from edgerl.runtime.control.listener import ControlOptions
 from edgerl.runtime.control.messages import LoopStatus, RunStatus
 from edgerl.runtime.control.server import ControlServer
 from edgerl.runtime.course import Course, End, Progress
 from edgerl.runtime.drive import Drive
+from edgerl.runtime.drivers import DriverProcess
 from edgerl.runtime.enums import Event, Request
 from edgerl.runtime.envelope_config import apply_envelope
 from edgerl.runtime.health import Health, fresh_ns
@@ -39,7 +41,7 @@ from edgerl.runtime.recording.recorder import Keep, Kept, Recorder
 from edgerl.runtime.result import RunResult, Scheduling, counts_of
 from edgerl.runtime.robots import GymRobot, PlantProcess, PlantSettings, parse_robot
 from edgerl.runtime.segments import ring_capacity
-from edgerl.runtime.session import Session, Terms, open_session
+from edgerl.runtime.session import Session, Terms
 from edgerl.runtime.structs import Config
 from edgerl.runtime.supervisor import BYE_FAULT, BYE_FINISHED, BYE_STOPPED, Supervisor, Timeouts
 from edgerl.runtime.tally import Tally
@@ -47,8 +49,6 @@ from edgerl.runtime.watchdog import Watchdog
 from edgerl.spec import PolicySpec
 from edgerl.target import Target, host_target
 
-SESSION_TIMEOUT_S = 5.0
-"""How long a robot may take to answer HELLO."""
 FAREWELL_S = 5.0
 """A plant gets this long to say its last lines."""
 _BYE = {"done": BYE_FINISHED, "ticks": BYE_FINISHED, "stopped": BYE_STOPPED, "estop": BYE_STOPPED, "fault": BYE_FAULT}
@@ -85,7 +85,9 @@ class RunOptions:
     """SCHED_FIFO, each tried; 0: ordinary scheduling."""
     policy_priority: int = 70
     plant_priority: int = 75
-    """Between the two: a real robot has a processor of its own, this one has to share."""
+    """Of a plant or driver process, between the two: a real robot has a processor of its own, this one has to share."""
+    robot_key: Path | None = None
+    """File with the key of a robot on UDP."""
     cpu: int = -1
     """CPU of the guardian; -1: any."""
     lock_memory: bool = True
@@ -125,7 +127,7 @@ def run(
 
     Args:
         bundle: As :func:`edgerl.bundle.load.load_bundle` returned it.
-        robot: ``gym:ENV_ID`` or ``udp:HOST:PORT``.
+        robot: ``gym:ENV_ID``, ``pkg:module:Class`` or ``udp:HOST:PORT``.
         recording: New file for all ticks; the dumps of faults get names like it, also where nothing else is kept.
         options: How to run.
         on_progress: Called with where the run is, about ten times a second.
@@ -182,16 +184,13 @@ def run_load(
         control = _control(options, load, robot, recording)
         if control:
             stack.enter_context(control)
-        meanwhile = _meanwhile(interrupts, control)
-        plant = None
-        if isinstance(target, GymRobot):
-            settings = _plant_settings(load.envelope, config, options)
-            plant = stack.enter_context(PlantProcess(target.env_id, layout, settings, meanwhile=meanwhile))
-        address = plant.address if plant else (target.host, target.port)  # type: ignore[union-attr]
         terms = Terms(layout, config.period_ns, config.budget_ns, config.valid_for_ns)
-        session = stack.enter_context(open_session(address, terms, timeout_s=SESSION_TIMEOUT_S, meanwhile=meanwhile))
-        config.session = session.id
-        header = recording_header(load, robot, session, layout=layout, config=config, same_clock=plant is not None)
+        plant = _plant_settings(load.envelope, config, options) if isinstance(target, GymRobot) else PlantSettings()
+        access = Access(options.robot_key, options.production, options.plant_priority)
+        connected = connect(target, terms, access, plant, stack, meanwhile=_meanwhile(interrupts, control))
+        session, process = connected.session, connected.process
+        session.configure(config)
+        header = recording_header(load, robot, session, layout=layout, config=config, same_clock=connected.same_clock)
         recorder = stack.enter_context(Recorder(recording, header, options.keep))
         supervisor = stack.enter_context(
             Supervisor(
@@ -205,17 +204,17 @@ def run_load(
         )
         health = stack.enter_context(_health(options, config))
         drive = Drive(
-            supervisor, plant, interrupts, control, health, course=course, on_progress=on_progress or (lambda _: None)
+            supervisor, process, interrupts, control, health, course=course, on_progress=on_progress or (lambda _: None)
         )
         with control.wired(lambda: supervisor.request(Request.ESTOP)) if control else contextlib.nullcontext():
             end = drive.run()
         health.orderly = supervisor.guardian.alive
         supervisor.stop(_BYE[end.how])
-        if plant:
-            plant.finish(patience_s=FAREWELL_S)
+        if process:
+            process.finish(patience_s=FAREWELL_S)
         kept = recorder.close()
         return _result(
-            end, load, supervisor, header=header, kept=kept, tally=recorder.tally, plant=plant, options=options
+            end, load, supervisor, header=header, kept=kept, tally=recorder.tally, connected=connected, options=options
         )
 
 
@@ -347,10 +346,14 @@ def _result(
     header: Header,
     kept: Kept,
     tally: Tally,
-    plant: PlantProcess | None,
+    connected: Connection,
     options: RunOptions,
 ) -> RunResult:
-    status, names = supervisor.status, (channel.name for channel in header.channels("command"))
+    process, status, names = (
+        connected.process,
+        supervisor.status,
+        (channel.name for channel in header.channels("command")),
+    )
     counts = counts_of(
         status, supervisor.violations(), names, rejected=tally.rejected.tolist(), saturated=tally.saturated.tolist()
     )
@@ -369,11 +372,13 @@ def _result(
         timing=tally.timing,
         counts=counts,
         scheduling=Scheduling(granted, status.priority_errno, status.affinity_errno, locked, status.lock_errno),
-        episodes=tuple(plant.episodes) if plant else (),
-        plant=plant.end if plant else None,
+        episodes=tuple(process.episodes) if process else (),
+        plant=process.end if isinstance(process, PlantProcess) else None,
         recording=kept.recording,
         lost_records=max(0, int(status.ticks) - kept.ticks) if kept.recording else 0,
         dumps=kept.dumps,
         recording_trouble=kept.trouble,
         bundle=load.bundle,
+        driver=process.end if isinstance(process, DriverProcess) else None,
+        warnings=connected.warnings,
     )

@@ -19,7 +19,7 @@ from edgerl.runtime import core
 from edgerl.runtime.enums import POLICY_SLOTS
 from edgerl.runtime.structs import ActionMailbox, Config, ObservationMailbox, Requests, StatusBlock
 
-_ADD_SEALS = 1033
+_ADD_SEALS, _GET_SEALS = 1033, 1034
 """``F_ADD_SEALS`` of linux/fcntl.h, and its seals below; written out, so that other systems can import this module."""
 _SEAL_SEAL, _SEAL_SHRINK, _SEAL_GROW = 0x1, 0x2, 0x4
 _SEAL_FUTURE_WRITE = 0x10
@@ -57,7 +57,7 @@ class SharedMemory:
     def seal_against_new_writers(self) -> None:
         """Let nobody map what the guardian alone writes for writing; after the guardian has mapped it."""
         for segment in (self.observation, self.ring, self.status):
-            _seal(segment.fd, _SEAL_FUTURE_WRITE | _SEAL_SEAL)
+            seal_against_new_writers(segment)
         for segment in (self.requests, *self.actions):
             _seal(segment.fd, _SEAL_SEAL)
 
@@ -73,7 +73,7 @@ def share(config: Config) -> Iterator[SharedMemory]:
     core.check_config(config)
     with contextlib.ExitStack() as stack:
         segments = [
-            _segment(stack, name, size)
+            new_segment(stack, name, size)
             for name, size in (
                 ("status", ctypes.sizeof(StatusBlock)),
                 ("requests", ctypes.sizeof(Requests)),
@@ -110,15 +110,35 @@ def sealed(stack: contextlib.ExitStack, name: str, content: bytes) -> int:
     return fd
 
 
-def ring_capacity(record_bytes: int) -> int:
-    """Return how many records the ring holds."""
-    return max(64, RING_BYTES // record_bytes)
+def new_segment(stack: contextlib.ExitStack, name: str, size: int) -> Segment:
+    """Return memory of zeros that nobody can resize; ``stack`` closes its descriptor.
 
-
-def _segment(stack: contextlib.ExitStack, name: str, size: int) -> Segment:
+    Raises:
+        PlatformError: The kernel has no sealed memfds.
+    """
     fd = _memfd(stack, name, size)
     _seal(fd, _SEAL_SHRINK | _SEAL_GROW)
     return Segment(fd, mmap.mmap(fd, size))
+
+
+def seal_against_new_writers(segment: Segment) -> None:
+    """Let nobody map this memory for writing any more; whoever has it mapped already goes on."""
+    _seal(segment.fd, _SEAL_FUTURE_WRITE | _SEAL_SEAL)
+
+
+def is_sealed(fd: int) -> bool:
+    """Return whether a descriptor is of memory that nobody can shrink: it can be read without fear of SIGBUS."""
+    import fcntl  # noqa: PLC0415  not on every system
+
+    try:
+        return bool(fcntl.fcntl(fd, _GET_SEALS) & _SEAL_SHRINK)
+    except OSError:  # no memfd
+        return False
+
+
+def ring_capacity(record_bytes: int) -> int:
+    """Return how many records the ring holds."""
+    return max(64, RING_BYTES // record_bytes)
 
 
 def _seal(fd: int, seals: int) -> None:

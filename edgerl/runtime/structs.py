@@ -9,8 +9,10 @@ from __future__ import annotations
 import ctypes
 
 from edgerl.runtime.enums import (
+    KEY_BYTES,
     MASK_WORDS,
     MAX_COMMANDS,
+    MAX_DATAGRAM,
     MAX_ELEMENTS,
     MAX_OBSERVATION_BYTES,
     MAX_OPERATOR,
@@ -177,6 +179,10 @@ class Config(ctypes.Structure):
         ("attitude_channel", _U32),
         ("tilt_cos", _F32),
         ("start_tilt_cos", _F32),
+        ("port", _U32),
+        ("authenticated", _U32),
+        ("receive_key", _U8 * KEY_BYTES),
+        ("send_key", _U8 * KEY_BYTES),
         ("reserved", _U32),
         ("ladders", Ladder * len(LadderClass)),
         ("operators", OperatorChannel * MAX_OPERATOR),
@@ -390,6 +396,18 @@ class Ring(ctypes.Structure):
         ("operator_count", _U32),
         ("head", _U64),
         ("reserved", _U64 * 3),
+    ]
+
+
+class DatagramMailbox(ctypes.Structure):
+    """Driver to guardian, or guardian to driver, as it lies in shared memory."""
+
+    _fields_ = [
+        ("magic", _U32),
+        ("version", _U32),
+        ("sequence", _U32),
+        ("reserved", _U32 * 13),
+        ("words", _U64 * (1 + MAX_DATAGRAM // 8)),
     ]
 
 

@@ -164,7 +164,7 @@ class Supervisor:
         self._memory = self._stack.enter_context(share(self._config))
         memory = self._memory
         segments = (memory.status, memory.requests, memory.observation, memory.ring, *memory.actions)
-        fds = (memory.config, *(segment.fd for segment in segments), self._session.socket.fileno())
+        fds = (memory.config, *(segment.fd for segment in segments), *self._session.fds)
         guardian = Child("guardian", [str(core.guardian_path()), *map(str, fds)], fds=fds)
         self.guardian = guardian
         self._guardian_started = True
@@ -187,6 +187,7 @@ class Supervisor:
                 )
             time.sleep(0.0005)
         self._memory.seal_against_new_writers()
+        self._session.guardian_has_mapped()
 
     def _read_status(self) -> None:
         """A guardian that died while it wrote leaves no new one; the last good one stays."""

@@ -1,18 +1,21 @@
 """The datagrams between controller and robot, as ``docs/robot-port.md`` specifies them byte by byte.
 
-Little-endian, no padding, a CRC-32 at the end, one datagram within an MTU. A datagram is data from a stranger: every
-length, number and reserved field is checked before a value is used, and what does not fit raises
-:class:`BadDatagram` with its cause, so that the receiver can drop and count it. Each message has exactly one encoding.
+Little-endian, no padding, one datagram within an MTU; at its end a CRC-32 or, with a key, a tag. A datagram is data
+from a stranger: every length, number and reserved field is checked before a value is used, and what does not fit raises
+:class:`BadDatagram` with its cause, so that the receiver can drop and count it. Each message has exactly one encoding,
+and one for each key.
 
 Nothing here opens a socket or reads a clock. The guardian has the same format in C; the shared tests compare the two.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, IntEnum, IntFlag
 from typing import TypeAlias
 
@@ -21,6 +24,9 @@ import numpy.typing as npt
 
 MAGIC = b"ERLP"
 VERSION = 1
+VERSION_AUTHENTICATED = 0x0101
+"""The same version, of a datagram that ends in a tag."""
+KEY_BYTES, TAG_BYTES, NONCE_BYTES = 32, 16, 16
 MAX_DATAGRAM = 1472
 """Ethernet's 1500 bytes less 20 of IPv4 and 8 of UDP: never fragmented."""
 MAX_REASON_BYTES = 256
@@ -36,7 +42,7 @@ _BYE = struct.Struct("<HH")
 _FLOAT = np.dtype("<f4")
 
 MAX_STATE_CHANNELS = (MAX_DATAGRAM - _HEADER.size - _STATE.size - _CRC.size) // _FLOAT.itemsize
-"""357."""
+"""357; three less in an authenticated session."""
 MAX_COMMAND_CHANNELS = (MAX_DATAGRAM - _HEADER.size - _COMMAND.size - _CRC.size) // _FLOAT.itemsize
 """351."""
 
@@ -61,6 +67,7 @@ class Refusal(IntEnum):
     BUSY = 2
     PERIOD_MISMATCH = 3
     VERSION = 4
+    KEY = 5
 
 
 class StateFlag(IntFlag):
@@ -127,6 +134,8 @@ class Hello:
     """How long each command will be valid."""
     state_count: int
     command_count: int
+    nonce: bytes = b""
+    """The controller's fresh random number, 16 bytes; empty in a session without a key."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +148,8 @@ class Welcome:
     command_timeout_ns: int
     """The robot's own watchdog; 0 where it declares none."""
     flags: WelcomeFlag
+    nonce: bytes = b""
+    """The robot's fresh random number, 16 bytes; empty in a session without a key."""
 
 
 @dataclass(frozen=True)
@@ -190,45 +201,73 @@ class Bye:
 Message: TypeAlias = Hello | Welcome | Refused | State | Command | Bye
 
 
-def encode(message: Message) -> bytes:
+def encode(message: Message, key: bytes | None = None) -> bytes:
     """Return the datagram of a message.
+
+    Args:
+        message: With a nonce exactly where it is HELLO or WELCOME and there is a key.
+        key: 32 bytes, for a tag at the end; None: a CRC-32.
 
     Raises:
         ValueError: The message does not fit the format (our own mistake, such as too many channels).
     """
     kind, body = _body(message)
     header = message.header
+    version = VERSION if key is None else VERSION_AUTHENTICATED
+    if isinstance(message, (Hello, Welcome)):
+        if len(message.nonce) != (0 if key is None else NONCE_BYTES):
+            raise ValueError(f"a nonce of {len(message.nonce)} bytes {'without' if key is None else 'with'} a key")
+        body += message.nonce
     try:
-        head = _HEADER.pack(MAGIC, VERSION, kind, header.session, header.sequence, header.stamp_ns)
+        head = _HEADER.pack(MAGIC, version, kind, header.session, header.sequence, header.stamp_ns)
     except struct.error as error:
         raise ValueError(f"{header} does not fit 64-bit fields") from error
     data = head + body
-    if len(data) + _CRC.size > MAX_DATAGRAM:
-        raise ValueError(f"{len(data) + _CRC.size} bytes do not fit one datagram of {MAX_DATAGRAM}")
-    return data + _CRC.pack(zlib.crc32(data))
+    data += _end_of(data, key)
+    if len(data) > MAX_DATAGRAM:
+        raise ValueError(f"{len(data)} bytes do not fit one datagram of {MAX_DATAGRAM}")
+    return data
 
 
-def decode(data: bytes) -> Message:
+def decode(data: bytes, key: bytes | None = None) -> Message:
     """Return the message of a datagram; its float arrays are read-only views of ``data``.
 
+    Args:
+        data: As it arrived.
+        key: The one whose tag it must carry; None: it must carry a CRC-32.
+
     Raises:
-        BadDatagram: It is not exactly one datagram of this version.
+        BadDatagram: It is not exactly one datagram of this version and form.
     """
     size = len(data)
-    if not _HEADER.size + _CRC.size <= size <= MAX_DATAGRAM:
+    end = _CRC.size if key is None else TAG_BYTES
+    if not _HEADER.size + end <= size <= MAX_DATAGRAM:
         raise BadDatagram(Cause.LENGTH, f"{size} bytes")
     magic, version, kind, session, sequence, stamp_ns = _HEADER.unpack_from(data)
     if magic != MAGIC:
         raise BadDatagram(Cause.MAGIC, repr(magic))
-    if version != VERSION:
+    if version != (VERSION if key is None else VERSION_AUTHENTICATED):
         raise BadDatagram(Cause.VERSION, str(version))
     if kind not in _DECODERS:
         raise BadDatagram(Cause.KIND, str(kind))
-    if _CRC.unpack_from(data, size - _CRC.size)[0] != zlib.crc32(memoryview(data)[: size - _CRC.size]):
-        raise BadDatagram(Cause.CHECKSUM, "the CRC-32 does not fit the bytes")
+    content = data[: size - end]
+    if not hmac.compare_digest(_end_of(content, key), data[size - end :]):
+        raise BadDatagram(Cause.CHECKSUM, "the CRC-32 or the tag does not fit the bytes")
     if session == 0:
         raise BadDatagram(Cause.SESSION, "0 is nobody's session")
-    return _DECODERS[kind](Header(session, sequence, stamp_ns), data)
+    nonce = b""
+    if key is not None and kind in (Kind.HELLO, Kind.WELCOME):
+        if len(content) < _HEADER.size + NONCE_BYTES:
+            raise BadDatagram(Cause.LENGTH, f"{size} bytes")
+        content, nonce = content[:-NONCE_BYTES], content[-NONCE_BYTES:]
+    message = _DECODERS[kind](Header(session, sequence, stamp_ns), content)
+    return replace(message, nonce=nonce) if isinstance(message, (Hello, Welcome)) else message
+
+
+def _end_of(content: bytes, key: bytes | None) -> bytes:
+    if key is None:
+        return _CRC.pack(zlib.crc32(content))
+    return hashlib.blake2s(content, digest_size=TAG_BYTES, key=key).digest()
 
 
 def _body(message: Message) -> tuple[Kind, bytes]:
@@ -341,13 +380,14 @@ def _read_floats(data: bytes, fixed: int, count: int) -> Floats:
 
 
 def _at_least(data: bytes, body: int) -> None:
-    if len(data) < _HEADER.size + body + _CRC.size:
+    """Header and body, without the end."""
+    if len(data) < _HEADER.size + body:
         raise BadDatagram(Cause.LENGTH, f"{len(data)} bytes")
 
 
 def _exact(data: bytes, body: int) -> None:
-    if len(data) != _HEADER.size + body + _CRC.size:
-        raise BadDatagram(Cause.LENGTH, f"{len(data)} bytes, {_HEADER.size + body + _CRC.size} expected")
+    if len(data) != _HEADER.size + body:
+        raise BadDatagram(Cause.LENGTH, f"{len(data)} bytes, {_HEADER.size + body} expected")
 
 
 def _zero(reserved: int) -> None:

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from edgerl.runtime import core
-from edgerl.runtime.enums import Event, Mode, Phase, Request, Source, StateFlag
+from edgerl.runtime import core, structs
+from edgerl.runtime.enums import Event, Mode, Phase, PortKind, Request, Source, StateFlag
 from tests.core_world import small_config
 from tests.guardian_process import MS, GuardianProcess
 
@@ -21,9 +21,9 @@ def config(**fields):
     return small_config(**{**values, "arm_ticks": 200, "hold_ns": 100 * MS, "safe_ns": 100 * MS, **fields})
 
 
-@pytest.fixture
-def guardian():
-    with GuardianProcess(config()) as process:
+@pytest.fixture(params=list(PortKind), ids=lambda kind: kind.name.lower())
+def guardian(request):
+    with GuardianProcess(config(port=request.param)) as process:
         process.start().ready()
         yield process
 
@@ -202,7 +202,46 @@ def test_a_socket_that_is_not_connected_is_refused():
         assert "connected UDP socket" in refused(guardian, arguments)
 
 
-@pytest.mark.parametrize("arguments", [[], ["1"], ["1"] * 8, ["--help"], ["9999"] * 9])
+@pytest.mark.parametrize("index", [8, 9])
+def test_a_mailbox_that_is_none_is_refused(index):
+    shm = config(port=PortKind.SHM)
+    for replacement in ("9999", "-1", "1x"):
+        with GuardianProcess(shm) as guardian:
+            arguments = [str(descriptor) for descriptor in guardian.fds]
+            arguments[index] = replacement
+            assert "two mailboxes" in refused(guardian, arguments)
+    with GuardianProcess(shm) as guardian:
+        os.ftruncate(guardian.fds[index], 64)
+        assert "too small" in refused(guardian)
+    with GuardianProcess(shm) as guardian:
+        guardian.robot.maps[index - 8][4:8] = b"\x02\x00\x00\x00"  # of another version
+        assert "another header" in refused(guardian)
+
+
+def test_a_port_of_the_other_kind_is_refused():
+    with GuardianProcess(config(port=PortKind.SHM)) as guardian:
+        assert "two mailboxes" in refused(guardian, [str(descriptor) for descriptor in guardian.fds[:-1]])
+    with GuardianProcess(config()) as guardian:
+        arguments = [str(descriptor) for descriptor in guardian.fds]
+        assert "connected UDP socket" in refused(guardian, [*arguments, arguments[8]])
+
+
+def test_a_driver_that_stopped_in_the_middle_of_a_state_costs_a_tick_and_no_more():
+    with GuardianProcess(config(port=PortKind.SHM, state_timeout_ns=50 * MS, heartbeat_timeout_ns=0)) as guardian:
+        guardian.start().ready()
+        guardian.exchange()
+        sequence = structs.DatagramMailbox.from_buffer(guardian.robot.maps[0])
+        sequence.sequence |= 1
+        before = time.monotonic_ns()
+        command = guardian.command()
+        assert time.monotonic_ns() - before < 1000 * MS
+        assert (command.mode, command.source) == (Mode.SAFE, Source.SAFE)
+        assert guardian.status().states_lost >= 1
+        guardian.exchange()  # whoever writes next begins where the dead one left off
+        del sequence
+
+
+@pytest.mark.parametrize("arguments", [[], ["1"], ["1"] * 8, ["1"] * 11, ["--help"], ["9999"] * 9])
 def test_without_its_descriptors_it_does_nothing(arguments):
     done = subprocess.run([core.guardian_path(), *arguments], check=False, capture_output=True, text=True, timeout=5)
     assert done.returncode == 1

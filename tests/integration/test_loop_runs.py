@@ -186,7 +186,7 @@ def test_another_layout_is_refused_before_anything_is_recorded(pendulum, tmp_pat
     ],
 )
 def test_a_robot_that_does_not_fit_is_one_clear_message(robot, spec, error, words, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("edgerl.runtime.run.SESSION_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("edgerl.runtime.connect.UDP_TIMEOUT_S", 0.3)
     load = loop_parts.load_of(spec, loop_parts.linear(spec, SWING))
     with pytest.raises(error, match=words):
         run_load(load, robot, tmp_path / "run", LOCKSTEP)

@@ -18,8 +18,10 @@ ROOT = SOURCES.parents[1]
 COMPLETE = [
     "ask.c",
     "assembler.c",
+    "blake2s.c",
     "bucket.c",
     "config.c",
+    "datagram.c",
     "envelope.c",
     "loop.c",
     "modes.c",

@@ -36,6 +36,10 @@ def test_a_policy_that_observes_only_images_has_no_state_channel():
         ({"ring_capacity": 1}, "count of channels"),
         ({"ring_capacity": MAX_RING + 1}, "count of channels"),
         ({"session": 0}, "session is 0"),
+        ({"port": 2}, "robot port"),
+        ({"authenticated": 2}, "robot port"),
+        ({"authenticated": 1, "port": 1}, "robot port"),
+        ({"authenticated": 1, "state_count": 355}, "robot port"),
         ({"period_ns": 0}, "a time is out of range"),
         ({"period_ns": 49_999}, "a time is out of range"),
         ({"valid_for_ns": PERIOD - 1}, "a time is out of range"),
@@ -119,6 +123,6 @@ def test_limits_that_contradict_themselves_are_refused():
 
 
 def test_every_fault_has_words_and_no_other_number_has():
-    names = [core.config_fault_name(fault) for fault in range(18)]
-    assert len(set(names)) == 18
-    assert core.config_fault_name(18) == "unknown"
+    names = [core.config_fault_name(fault) for fault in range(19)]
+    assert len(set(names)) == 19
+    assert core.config_fault_name(19) == "unknown"

@@ -35,6 +35,7 @@ SHARED = [
     frame_structs.FrameInput,
     structs.TickHeader,
     structs.Ring,
+    structs.DatagramMailbox,
     structs.Transition,
 ]
 
@@ -86,6 +87,7 @@ def test_an_unknown_field_has_no_offset():
         (enums.Attitude, "ERL_ATTITUDE_"),
         (enums.ElementSource, "ERL_ELEMENT_"),
         (enums.Dtype, "ERL_"),
+        (enums.PortKind, "ERL_PORT_"),
         (enums.OnViolation, "ERL_"),
         (enums.Drop, "ERL_DROP_"),
         (enums.StateFlag, "ERL_STATE_"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edgerl.runtime import wire
 from edgerl.runtime.enums import Drop, Event, Mode
-from tests.core_world import SESSION, World, enter
+from tests.core_world import SESSION, World, enter, small_config
 
 
 def datagram(world: World, **fields: object) -> bytes:
@@ -158,6 +158,69 @@ def test_both_halves_take_the_same_datagrams_and_read_the_same_in_them(message, 
         header = world.record().header
         assert (header.state_sequence, header.stamp_ns) == (taken.header.sequence, taken.header.stamp_ns)
         assert (header.state_flags, world.record().state.tobytes()) == (taken.flags, taken.values.tobytes())
+
+
+TO_ROBOT, TO_CONTROLLER = bytes(range(32)), bytes(range(100, 132))
+
+
+def tagged_world() -> World:
+    config = small_config(authenticated=1)
+    config.send_key[:], config.receive_key[:] = TO_ROBOT, TO_CONTROLLER
+    return World(config)
+
+
+def test_with_keys_states_and_commands_carry_tags():
+    world = tagged_world()
+    world.arm()
+    assert world.sent  # the world takes nothing but commands with the robot's tag
+    assert list(world.read_status().dropped) == [0] * 8
+
+
+def test_a_bye_with_its_tag_is_heard():
+    world = tagged_world()
+    world.ticks(1)
+    deliver(world, wire.encode(wire.Bye(wire.Header(SESSION, 1, 0), 3), TO_CONTROLLER))
+    assert world.read_status().byes == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "cause"),
+    [(None, Drop.VERSION), (TO_ROBOT, Drop.CRC), (bytes(32), Drop.CRC)],
+    ids=["none", "reflected", "another"],
+)
+def test_with_keys_a_datagram_of_another_end_is_dropped(key, cause):
+    world = tagged_world()
+    world.ticks(1)
+    header = wire.Header(SESSION, world.sequence + 1, world.stamp + 1)
+    state = wire.State(header, wire.StateFlag(0), np.zeros(3, np.float32))
+    assert deliver(world, wire.encode(state, key)) == drops(cause)
+
+
+def test_without_keys_a_tagged_datagram_is_dropped():
+    world = enter(Mode.ACTIVE)
+    header = wire.Header(SESSION, world.sequence + 1, world.stamp + 1)
+    state = wire.State(header, wire.StateFlag(0), np.zeros(3, np.float32))
+    assert deliver(world, wire.encode(state, TO_CONTROLLER)) == drops(Drop.VERSION)
+
+
+@given(st.integers(0, 8 * 68 - 1))
+def test_one_wrong_bit_of_a_tagged_state_is_dropped(bit):
+    world = tagged_world()
+    world.ticks(1)
+    header = wire.Header(SESSION, world.sequence + 1, world.stamp + 1)
+    data = bytearray(wire.encode(wire.State(header, wire.StateFlag(0), np.zeros(3, np.float32)), TO_CONTROLLER))
+    assert len(data) == 68
+    data[bit // 8] ^= 1 << bit % 8
+    assert sum(deliver(world, bytes(data))) == 1
+
+
+@pytest.mark.parametrize("keep", [0, 47, 48, 52, 67])
+def test_a_truncated_tagged_datagram_is_dropped(keep):
+    world = tagged_world()
+    world.ticks(1)
+    header = wire.Header(SESSION, world.sequence + 1, world.stamp + 1)
+    data = wire.encode(wire.State(header, wire.StateFlag(0), np.zeros(3, np.float32)), TO_CONTROLLER)
+    assert deliver(world, data[:keep] or b"\x00") == drops(Drop.LENGTH)
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=3, max_size=3))

@@ -16,7 +16,7 @@ from edgerl.errors import EdgerlError, LoopError, MissingExtra
 from edgerl.hil import environment, plant
 from edgerl.hil.episodes import Plant, PlantConfig
 from edgerl.hil.grid import Grid
-from edgerl.hil.port import RobotPort
+from edgerl.hil.port import UdpRobotSide
 from edgerl.hil.spaces import ActionChannels, ObservationChannels
 from edgerl.runtime import wire
 from edgerl.runtime.layout import Channel, Layout
@@ -57,7 +57,7 @@ class Running:
         channels = ObservationChannels(env.observation_space), ActionChannels(env.action_space)
         self.layout = Layout(channels[0].channels, channels[1].channels)
         config = PlantConfig(env="in the test", claim_timeout_s=5.0, **config)
-        self.port = RobotPort(("127.0.0.1", 0), self.layout, PERIOD_NS, lockstep_possible=True)
+        self.port = UdpRobotSide(("127.0.0.1", 0), self.layout, PERIOD_NS, lockstep_possible=True)
         self.lines: list = []
         self.thread = threading.Thread(target=self._run, args=(env, config, channels))
         self.thread.start()

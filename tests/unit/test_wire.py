@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,66 @@ MESSAGES = st.one_of(
 )
 HEADER = Header(session=7, sequence=3, stamp_ns=11)
 STATE = wire.State(HEADER, StateFlag.WAITING, np.array([1.5, -2.0], np.float32))
+
+
+KEY, NONCE = bytes(range(32)), bytes(range(16))
+
+
+def tagged(message: wire.Message) -> bytes:
+    if isinstance(message, (wire.Hello, wire.Welcome)):
+        message = replace(message, nonce=NONCE)
+    if isinstance(message, (wire.State, wire.Command)):
+        message = replace(message, values=message.values[:300])
+    return wire.encode(message, KEY)
+
+
+@given(MESSAGES)
+def test_every_tagged_message_survives_the_wire_and_has_one_encoding(message: wire.Message) -> None:
+    data = tagged(message)
+    back = wire.decode(data, KEY)
+    assert type(back) is type(message)
+    assert back.header == message.header
+    assert wire.encode(back, KEY) == data
+
+
+@given(MESSAGES, st.data())
+def test_one_changed_bit_of_a_tagged_message_is_never_accepted(message: wire.Message, data: st.DataObject) -> None:
+    datagram = bytearray(tagged(message))
+    bit = data.draw(st.integers(0, 8 * len(datagram) - 1))
+    datagram[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(BadDatagram):
+        wire.decode(bytes(datagram), KEY)
+
+
+@given(MESSAGES)
+def test_a_tag_is_not_taken_for_a_checksum_nor_another_keys(message: wire.Message) -> None:
+    for data, key, cause in (
+        (tagged(message), None, Cause.VERSION),
+        (wire.encode(message), KEY, Cause.VERSION),
+        (tagged(message), bytes(32), Cause.CHECKSUM),
+    ):
+        with pytest.raises(BadDatagram) as refused:
+            wire.decode(data, key)
+        assert refused.value.cause in (cause, Cause.LENGTH)
+
+
+def test_a_nonce_goes_with_a_key_and_a_key_with_a_nonce() -> None:
+    hello = wire.Hello(HEADER, bytes(32), 1, 1, 1, 1, 1)
+    with pytest.raises(ValueError, match="nonce of 0 bytes with a key"):
+        wire.encode(hello, KEY)
+    with pytest.raises(ValueError, match="nonce of 16 bytes without a key"):
+        wire.encode(replace(hello, nonce=NONCE))
+    data = wire.encode(replace(hello, nonce=NONCE), KEY)
+    assert data[-32:-16] == NONCE
+    assert len(data) == 128
+    assert data[4:6] == b"\x01\x01"
+    assert data[-16:] == hashlib.blake2s(data[:-16], digest_size=16, key=KEY).digest()
+
+
+def test_a_tagged_state_leaves_room_for_354_channels() -> None:
+    wire.encode(wire.State(HEADER, StateFlag(0), np.zeros(354, np.float32)), KEY)
+    with pytest.raises(ValueError, match="do not fit one datagram"):
+        wire.encode(wire.State(HEADER, StateFlag(0), np.zeros(355, np.float32)), KEY)
 
 
 def resealed(data: bytes) -> bytes:
