@@ -135,7 +135,7 @@ class BenchLoop:
     @property
     def policy_pid(self) -> int:
         """Process id of the policy process."""
-        return self.supervisor.policy.pid
+        return self.supervisor.policy_pid
 
     def step(self, timeout_s: float = STEP_S) -> Status:
         """Let the supervisor do its part once."""

@@ -251,6 +251,8 @@ static const struct {
     FIELD(erl_action_mailbox, sequence),
     FIELD(erl_action_mailbox, reserved0),
     FIELD(erl_action_mailbox, ready_epoch),
+    FIELD(erl_action_mailbox, median_ns),
+    FIELD(erl_action_mailbox, worst_ns),
     FIELD(erl_action_mailbox, reserved),
     FIELD(erl_action_mailbox, words),
     FIELD(erl_action_mailbox, frames),

@@ -140,6 +140,17 @@ uint32_t erl_action_take(const erl_action_mailbox *mailbox, uint32_t *seen, erl_
     return erl_read_once(&mailbox->sequence, seen, out, mailbox->words, ERL_WORDS(erl_action));
 }
 
+/* Before erl_action_ready: whoever has seen the epoch sees the times of its process. */
+void erl_action_measured(erl_action_mailbox *mailbox, uint64_t median_ns, uint64_t worst_ns) {
+    atomic_store_explicit(&mailbox->median_ns, median_ns, memory_order_relaxed);
+    atomic_store_explicit(&mailbox->worst_ns, worst_ns, memory_order_relaxed);
+}
+
+void erl_action_times(const erl_action_mailbox *mailbox, uint64_t *median_ns, uint64_t *worst_ns) {
+    *median_ns = atomic_load_explicit(&mailbox->median_ns, memory_order_relaxed);
+    *worst_ns = atomic_load_explicit(&mailbox->worst_ns, memory_order_relaxed);
+}
+
 void erl_action_ready(erl_action_mailbox *mailbox, uint64_t epoch) {
     atomic_store_explicit(&mailbox->ready_epoch, epoch, memory_order_release);
 }

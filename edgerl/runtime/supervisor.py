@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import select
 import time
 from collections.abc import Iterable
@@ -21,17 +20,16 @@ import numpy.typing as npt
 from edgerl.errors import GuardianError
 from edgerl.runtime import core
 from edgerl.runtime.enums import CAUSE_COUNT, MAX_COMMANDS, Phase, Request, Result
-from edgerl.runtime.job import Job, pack_job
-from edgerl.runtime.processes import Child, environment, python
+from edgerl.runtime.job import Job
+from edgerl.runtime.policies import Policies
+from edgerl.runtime.processes import Child
 from edgerl.runtime.recording.recorder import Recorder
-from edgerl.runtime.segments import sealed, share
+from edgerl.runtime.segments import share
 from edgerl.runtime.session import Session
 from edgerl.runtime.structs import Config, Ring, Status, StatusBlock
 
 _BATCH = 256
 """Ticks that are taken from the ring at once."""
-_SLOT = 0
-"""Of the one policy process that this version starts."""
 BYE_FINISHED, BYE_STOPPED, BYE_FAULT = 0, 1, 2
 """Reasons, see docs/robot-port.md."""
 
@@ -79,8 +77,7 @@ class Supervisor:
             raise ValueError("the recorder's records are not those of the guardian's configuration")
         self._batch = np.empty(_BATCH, recorder.dtype)
         self._next_record = 0
-        self._epoch = 1
-        self._died_reported = False
+        self._policy_death: str | None = None
         self._guardian_started = False
         self._stopped = False
         self.status = Status()
@@ -111,10 +108,10 @@ class Supervisor:
             GuardianError: The guardian has died; the robot stops when its last command lapses.
         """
         core.heartbeat(self._memory.requests.address)
-        watched = [child.pidfd for child in (self.guardian, self.policy) if child.alive]
-        select.select([*watched, *also], [], [], timeout_s)
+        watched = [self.guardian.pidfd] if self.guardian.alive else []
+        select.select([*watched, *self.policies.pidfds, *also], [], [], timeout_s)
         self._drain()
-        self._report_death()
+        self._attend_policies()
         self._read_status()
         if not self.guardian.alive and self.status.phase != Phase.ENDED:
             self._recorder.trip("the guardian died")
@@ -127,12 +124,18 @@ class Supervisor:
     @property
     def policy_ready(self) -> bool:
         """Whether the policy process has passed its golden set."""
-        return core.ready_epoch(self._memory.actions[_SLOT].address) == self._epoch
+        acting = self.policies.acting
+        return acting is not None and acting.ready
 
     @property
     def policy_death(self) -> str | None:
-        """How the policy process ended; None while it lives."""
-        return None if self.policy.alive else self.policy.obituary()
+        """How the acting policy's process ended; None while there is one."""
+        return self._policy_death if self.policies.acting is None else None
+
+    @property
+    def policy_pid(self) -> int:
+        """Process id of the acting policy; 0 for none."""
+        return self.policies.acting.pid if self.policies.acting is not None else 0
 
     def request(self, kind: Request) -> None:
         """Ask something of the guardian."""
@@ -196,30 +199,20 @@ class Supervisor:
             self.status = status
 
     def _start_policy(self) -> None:
-        job = sealed(self._stack, "job", pack_job(self._job))
-        core.set_policies(self._memory.requests.address, core.policy_word(self._epoch, _SLOT))
-        period_us = self._config.period_ns // 1000
-        given = {
-            "--job": job,
-            "--observation": self._memory.observation.fd,
-            "--action": self._memory.actions[_SLOT].fd,
-            "--epoch": self._epoch,
-            "--parent": os.getpid(),
-            "--priority": self._policy_priority,
-            "--realtime-limit-us": max(500_000, 10 * period_us),
-        }
-        arguments = [item for name, value in given.items() for item in (name, str(value))]
-        fds = (job, self._memory.observation.fd, self._memory.actions[_SLOT].fd)
-        self.policy = Child(
-            "policy", python("edgerl.runtime.policy_process", arguments), fds=fds, environment=environment()
-        )  # fmt: skip
-        self._stack.callback(self.policy.close)
+        policy_period_us = self._config.period_ns * self._config.policy_divider // 1000
+        self.policies = Policies(
+            self._memory, priority=self._policy_priority, realtime_limit_us=max(500_000, 10 * policy_period_us)
+        )
+        self._stack.callback(self.policies.close)
+        self.policies.act(self.policies.start(self._job))
 
-    def _report_death(self) -> None:
-        if not self.policy.alive and not self._died_reported:
-            self._died_reported = True
-            core.set_policies(self._memory.requests.address, 0)
-            self.request(Request.POLICY_DIED)
+    def _attend_policies(self) -> None:
+        """The status is read first, so that a policy that has retired already is not mourned as the acting one."""
+        self._read_status()
+        acting = self.policies.acting
+        changes = self.policies.attend(self.status)
+        if acting in changes.died and acting is not None:
+            self._policy_death = acting.obituary()
 
     def _drain(self) -> None:
         """Hand everything in the ring to the recorder."""

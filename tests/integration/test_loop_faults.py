@@ -17,7 +17,7 @@ import pytest
 from edgerl.runtime import wire
 from edgerl.runtime.enums import Event, Mode, Source
 from edgerl.runtime.recording.read import read_recording
-from edgerl.runtime.run import RunOptions, _configure, run_load
+from edgerl.runtime.run import RunOptions, configure, run_load
 from edgerl.runtime.segments import share
 from edgerl.runtime.wire import Header, StateFlag
 from tests import loop_parts
@@ -295,7 +295,7 @@ def alive(pid: int) -> bool:
 
 def test_nobody_can_resize_shared_memory_or_write_what_the_guardian_alone_writes() -> None:
     load = constant()
-    config = _configure(load, RunOptions())
+    config = configure(load, RunOptions())
     config.session = 1
     with share(config) as memory:
         memory.seal_against_new_writers()
