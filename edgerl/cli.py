@@ -280,6 +280,12 @@ def run(
     control_group: Annotated[
         str | None, typer.Option(help="Group whose members may use the control socket, too.")
     ] = None,
+    shadow: Annotated[
+        Path | None, typer.Option(help="Bundle whose policy gets the same observations; its actions are only recorded.")
+    ] = None,
+    spare: Annotated[
+        bool, typer.Option("--spare", help="Keep a warm policy process in reserve, in place of one that dies.")
+    ] = False,
     watchdog: Annotated[
         str | None,
         typer.Option(help="Device of a hardware watchdog, such as /dev/watchdog: restarts a machine that hangs."),
@@ -318,13 +324,16 @@ def run(
         ticks=ticks,
         arm=arm,
         stay=stay,
+        spare=spare,
         notify=True,
         watchdog=watchdog,
         control=ControlOptions(name or run_name(bundle), exact=name is not None, path=control, group=control_group),
         keep=Keep(record, None if record_limit is None else round(record_limit * 1e9), before_fault),
     )
     with presentation.run_progress(quiet=as_json) as on_progress:
-        result = run_file(bundle, robot, recording=recording, report=report, options=options, on_progress=on_progress)
+        result = run_file(
+            bundle, robot, shadow=shadow, recording=recording, report=report, options=options, on_progress=on_progress
+        )
     if as_json:
         console.show_json(result)
     else:

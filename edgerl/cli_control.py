@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,6 +31,31 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     for command in (arm, disarm, rearm, estop, stop, status, own, release):
         app.command()(command)
+    policy = typer.Typer(help="Change the policy of a run that is going on, without missing a tick.")
+    for change in (load, switch, drop):
+        policy.command()(change)
+    app.add_typer(policy, name="policy", no_args_is_help=True)
+
+
+def load(
+    bundle: Annotated[Path, typer.Argument(help="Bundle, as edgerl pack writes it.", show_default=False)],
+    name: Name = None,
+    control: Socket = None,
+    owner: As = None,
+    as_json: Json = False,
+) -> None:
+    """Let the policy of another bundle get the same observations; what it says is recorded and not sent."""
+    _ask(lambda run: run.load_policy(bundle), name, control, owner, as_json=as_json)
+
+
+def switch(name: Name = None, control: Socket = None, owner: As = None, as_json: Json = False) -> None:
+    """Let the candidate take over; the policy that acted before is the candidate then."""
+    _ask(lambda run: run.switch_policy(), name, control, owner, as_json=as_json)
+
+
+def drop(name: Name = None, control: Socket = None, owner: As = None, as_json: Json = False) -> None:
+    """End the candidate."""
+    _ask(lambda run: run.drop_policy(), name, control, owner, as_json=as_json)
 
 
 def arm(name: Name = None, control: Socket = None, owner: As = None, as_json: Json = False) -> None:

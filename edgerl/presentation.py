@@ -193,15 +193,22 @@ def _standing_rows(run: RunStatus) -> list[list[str]]:
         ["run", f"{run.name}, process {run.pid}, on {run.robot}"],
         ["stage", loop.stage],
         ["mode", f"{loop.mode or 'none yet'}{CLOCKS.get(loop.clock, '')}, tick {loop.ticks:,}"],
-        ["policy", loop.policy],
+        ["policy", f"{loop.policy.state}, {_restarted(loop.restarts)}of bundle {loop.policy.bundle[:12]}"],
         ["misses", f"{loop.actions_late} late actions, {loop.states_lost} lost states, {loop.missed_periods} periods"],
         ["owner", owner],
     ]
+    if loop.candidate.state:
+        shadow = f"{loop.candidate.state}, of bundle {loop.candidate.bundle[:12]}; {loop.shadowed:,} actions recorded"
+        rows.append(["candidate", shadow])
     if loop.fault:
         rows.append(["fault", f"{loop.fault} in tick {loop.fault_tick:,}"])
     if loop.message:
         rows.append(["why", loop.message])
     return rows
+
+
+def _restarted(times: int) -> str:
+    return f"started again {times} times, " if times else ""
 
 
 def _standing_line(run: RunStatus) -> str:

@@ -25,6 +25,7 @@ def run_file(
     bundle: Path | str,
     robot: str,
     *,
+    shadow: Path | str | None = None,
     recording: Path | str | None = None,
     report: Path | str | None = None,
     options: RunOptions | None = None,
@@ -36,6 +37,7 @@ def run_file(
     Args:
         bundle: Its file; every digest in it is checked before anything is used.
         robot: ``gym:ENV_ID`` or ``udp:HOST:PORT``.
+        shadow: A bundle whose policy gets the same observations; its actions are recorded and never sent.
         recording: New file for all ticks; otherwise one named after bundle and time, in this folder. The dumps of
             faults get names like it, also where ``options.keep`` says that nothing else is kept.
         report: HTML file to write; none is written where the run was stopped before its first tick.
@@ -59,7 +61,8 @@ def run_file(
     if options.control is None:
         options = replace(options, control=ControlOptions(run_name(bundle)))
     path = Path(recording) if recording else Path(f"{Path(bundle).stem}-{time.strftime('%Y%m%d-%H%M%S')}.mcap")
-    result = run(loaded, robot, path, options, on_progress)
+    beside = load_bundle(shadow) if shadow is not None else None
+    result = run(loaded, robot, path, options, on_progress, shadow=beside)
     if report is not None and result.recording:
         write_report(report, report_of(loaded, bundle, result, trainer_return=trainer_return))
     return result

@@ -17,17 +17,22 @@ from onnx import TensorProto, helper
 
 from edgerl.backends import Engine, Runner
 from edgerl.backends.onnxruntime import FILE_NAME, OnnxRuntimeRunner
+from edgerl.bundle.load import save_bundle
+from edgerl.bundle.pack import pack
 from edgerl.envelope import Degrade, Envelope, Ladder, default_envelope
 from edgerl.errors import PlatformError
+from edgerl.export import export_policy
 from edgerl.golden import GoldenSet, save_golden_bytes
 from edgerl.hil.port import UdpRobotSide
+from edgerl.policy import ActionMap, Dense, Network, Policy
 from edgerl.runtime import core, wire
 from edgerl.runtime.enums import Mode
 from edgerl.runtime.layout import layout_of
-from edgerl.runtime.run import Load
+from edgerl.runtime.load import Load
 from edgerl.runtime.supervisor import Timeouts
 from edgerl.runtime.wire import StateFlag
 from edgerl.spec import Action, Input, PolicySpec, Provenance, Robot, StateTensor, opaque_term
+from edgerl.target import host_target, load_target
 from tests.core_build import compile_core
 
 MS = 1_000_000
@@ -171,6 +176,18 @@ def quick_envelope(spec: PolicySpec, **changes: object) -> Envelope:
         "degrade": Degrade(misses=3, of_ticks=20),
     }
     return replace(default_envelope(spec), **{**quick, **changes})  # type: ignore[arg-type]
+
+
+def save_packed(spec: PolicySpec, path: Path, *, bias: float, **envelope: object) -> Path:
+    """Write a bundle of a policy that always says ``bias``, with :func:`quick_envelope`, and return its path."""
+    size, action = spec.inputs[0].size, spec.action
+    dense = Dense(np.zeros((action.size, size), np.float32), np.full(action.size, bias, np.float32))
+    head = ActionMap("continuous", action.low, action.high, clip=True)
+    export = export_policy(Policy(spec, Network({"observation": ()}, (dense,), head)))
+    target = load_target(host_target())
+    envelope_ = quick_envelope(spec, **envelope)
+    save_bundle(pack(export.model, target=target, envelope=envelope_, golden=export.golden), path)
+    return path
 
 
 def core_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

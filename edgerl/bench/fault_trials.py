@@ -18,9 +18,10 @@ from edgerl.bench.robot import Commands
 from edgerl.bench.setting import Setting
 from edgerl.errors import LoopError
 from edgerl.runtime.enums import Mode
+from edgerl.runtime.load import Load
 from edgerl.runtime.recording import Records
 from edgerl.runtime.recording.recorder import Keep
-from edgerl.runtime.run import Load, RunOptions
+from edgerl.runtime.run import RunOptions
 
 STOPPED_S = 0.02
 """How long a stopped policy stays stopped."""

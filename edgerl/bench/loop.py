@@ -19,12 +19,12 @@ import numpy as np
 from edgerl.bench.robot import Robot, RobotSettings
 from edgerl.errors import LoopError, PolicyProcessError
 from edgerl.runtime.enums import Mode, Request
-from edgerl.runtime.job import Job
 from edgerl.runtime.layout import Layout, layout_of
+from edgerl.runtime.load import Load
 from edgerl.runtime.recording import SUFFIX, Records
 from edgerl.runtime.recording.read import read_recording
 from edgerl.runtime.recording.recorder import Recorder
-from edgerl.runtime.run import Load, RunOptions, configure, recording_header
+from edgerl.runtime.run import RunOptions, configure, recording_header
 from edgerl.runtime.session import Session, Terms, open_session
 from edgerl.runtime.structs import Config, Status
 from edgerl.runtime.supervisor import BYE_FINISHED, Supervisor
@@ -118,7 +118,7 @@ class BenchLoop:
         self.supervisor = self._stack.enter_context(
             Supervisor(
                 made.config,
-                Job(load.engine, load.golden),
+                load.work,
                 made.session,
                 self._recorder,
                 policy_priority=options.policy_priority,
@@ -199,10 +199,10 @@ def wait_ready(supervisor: Supervisor) -> None:
         PolicyProcessError: It died, or took too long.
     """
     until = time.monotonic() + _READY_S
-    while not supervisor.policy_ready:
+    while not supervisor.policies.ready:
         supervisor.step(STEP_S)
-        if supervisor.policy_death is not None:
-            raise PolicyProcessError(f"The benchmark's policy did not get ready: it {supervisor.policy_death}.")
+        if supervisor.policies.obituary:
+            raise PolicyProcessError(f"The benchmark's policy did not get ready: it {supervisor.policies.obituary}.")
         if time.monotonic() > until:
             raise PolicyProcessError(f"The benchmark's policy was not ready within {_READY_S:g} s.")
 

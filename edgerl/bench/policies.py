@@ -27,7 +27,7 @@ from edgerl.golden.rows import make_golden
 from edgerl.lowering import lower
 from edgerl.model import PolicyModel
 from edgerl.policy import ActionMap, Activation, Array, Block, Dense, Network, Policy
-from edgerl.runtime.run import Load
+from edgerl.runtime.load import Load
 from edgerl.spec import Action, Input, PolicySpec, Provenance, Robot, opaque_term, packed
 from edgerl.target import host_target, load_target
 

@@ -18,8 +18,8 @@ from edgerl.bench.robot import Commands
 from edgerl.bench.setting import MS, Setting, never_degrading
 from edgerl.bench.statistics import Times
 from edgerl.runtime.enums import Source
+from edgerl.runtime.load import Load
 from edgerl.runtime.recording import Records
-from edgerl.runtime.run import Load
 
 ONE_LIMIT, TWO_LIMIT = 0.6, 0.75
 AGREE = 1e-5

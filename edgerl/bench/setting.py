@@ -16,8 +16,9 @@ from edgerl.bench.loop import BenchLoop, LoopSettings, Placement
 from edgerl.bench.programs import compile_program
 from edgerl.envelope import Degrade
 from edgerl.errors import PlatformError
+from edgerl.runtime.load import Load
 from edgerl.runtime.recording import Records
-from edgerl.runtime.run import Load, RunOptions
+from edgerl.runtime.run import RunOptions
 
 T = TypeVar("T")
 

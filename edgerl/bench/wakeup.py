@@ -17,8 +17,9 @@ from edgerl.bench.policies import mlp_load, mlp_load_in_c
 from edgerl.bench.result import Benchmark, Fact, Gate, not_run, ratio_gate, sample
 from edgerl.bench.setting import MS, Setting, never_degrading
 from edgerl.bench.statistics import Times
+from edgerl.runtime.load import Load
 from edgerl.runtime.recording import Records
-from edgerl.runtime.run import Load, RunOptions
+from edgerl.runtime.run import RunOptions
 
 WARM_TICKS = 100
 """Not counted: the first ones bring code and data into the caches. cyclictest's first ones are left out, too."""

@@ -44,6 +44,8 @@ class Course:
     """Waits after a fault to be reset, and does not end."""
     ticks: int | None
     """Ends the run after so many ticks since it was armed; None: when the robot is done."""
+    prepare_s: float
+    """How long the way to the start pose takes."""
     ladder_s: float
     """How long the fallback ladder takes at most."""
     lapse_s: float

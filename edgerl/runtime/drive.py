@@ -15,11 +15,11 @@ from collections.abc import Callable
 from edgerl.errors import GuardianError, LoopError, PolicyProcessError
 from edgerl.runtime import standing
 from edgerl.runtime.control.messages import Stage
-from edgerl.runtime.control.server import Asked, ControlServer
 from edgerl.runtime.course import Course, End, Progress
 from edgerl.runtime.enums import Clock, Event, Mode, Request, StateFlag
 from edgerl.runtime.health import Health
 from edgerl.runtime.interrupts import Interrupts
+from edgerl.runtime.orders import Orders
 from edgerl.runtime.result import Ending
 from edgerl.runtime.robots import RobotProcess
 from edgerl.runtime.structs import Status
@@ -42,7 +42,7 @@ class Drive:
         supervisor: Started.
         plant: The process behind the robot, where we have it.
         interrupts: What a person asks for at the terminal.
-        control: What people ask for from outside, where they can.
+        orders: What people ask for from outside, where they can.
         health: What the watchdogs are told.
         course: What the run does by itself.
         on_progress: Called with where the run is.
@@ -53,22 +53,23 @@ class Drive:
         supervisor: Supervisor,
         plant: RobotProcess | None,
         interrupts: Interrupts,
-        control: ControlServer | None,
+        orders: Orders | None,
         health: Health,
         *,
         course: Course,
         on_progress: Callable[[Progress], None],
     ) -> None:
         self._supervisor = supervisor
+        self._policies = supervisor.policies
         self._plant = plant
         self._interrupts = interrupts
-        self._control = control
+        self._orders = orders
         self._health = health
         self._course = course
         self._on_progress = on_progress
-        self._stage: Stage = "loading"
-        self._stage_since = time.monotonic()
-        self._message = ""
+        self.stage: Stage = "loading"
+        self._since = time.monotonic()
+        self.message = ""
         self._by_itself = course.arms
         self._arm_sent = False
         self._disarming = False
@@ -76,7 +77,7 @@ class Drive:
         self._armed_tick = 0
         self._refused = 0
         self._states = 0
-        self._heard = self._stage_since
+        self._heard = self._since
         self._shown = 0.0
         self._kept = 0.0
 
@@ -99,46 +100,36 @@ class Drive:
         return end
 
     def _step(self) -> Status:
-        plant, control = self._plant, self._control
-        also = (*(plant.fds if plant else ()), *(control.fds if control else ()))
+        plant, orders = self._plant, self._orders
+        also = (*(plant.fds if plant else ()), *(orders.fds if orders else ()))
         status = self._supervisor.step(STEP_S, also)
         if plant:
             plant.listen()
-        if control:
-            self._listen(control, status)
-        self._health.tell(self._stage, status, f"{self._stage}: {Mode(status.mode).name}. {self._message}".strip())
+        if orders:
+            orders.attend(self, status)
+        self._health.tell(self.stage, status, f"{self.stage}: {Mode(status.mode).name}. {self.message}".strip())
         now = time.monotonic()
         if now - self._shown >= PROGRESS_S:
             self._shown = now
             self._show(status)
         return status
 
-    def _listen(self, control: ControlServer, status: Status) -> None:
-        """An answer tells how the run stands after what was asked was done, so that is said first."""
-        answers = [(asked, self._obey(asked)) for asked in control.take()]
-        control.publish(standing.loop_status(self._stage, status, policy=self._policy(), message=self._message))
-        for asked, refusal in answers:
-            control.answer(asked, refusal)
-
     def _show(self, status: Status) -> None:
         counts = status.actions_late, status.states_lost, status.missed_periods
         episodes = len(self._plant.episodes) if self._plant else 0
-        path = self._control.path if self._control else ""
+        path = self._orders.path if self._orders else ""
         self._on_progress(
-            Progress(self._stage, status.ticks, Mode(status.mode), Clock(status.clock), *counts, episodes, path)
+            Progress(self.stage, status.ticks, Mode(status.mode), Clock(status.clock), *counts, episodes, path)
         )
 
-    def _policy(self) -> str:
-        return self._supervisor.policy_death or ("ready" if self._supervisor.policy_ready else "loading")
-
     def _enter(self, stage: Stage, message: str = "") -> None:
-        self._stage = stage
-        self._stage_since = time.monotonic()
-        self._message = message
+        self.stage = stage
+        self._since = time.monotonic()
+        self.message = message
         self._shown = 0.0
 
     def _in_stage_s(self) -> float:
-        return time.monotonic() - self._stage_since
+        return time.monotonic() - self._since
 
     def _judge(self, status: Status) -> End | None:
         """Return the end of the run, where this status is one; go on to the next stage where it is time."""
@@ -146,23 +137,25 @@ class Drive:
             return self._obey_terminal()
         if self._armed and self._plant and not self._plant.alive:
             return End("fault", f"The robot's process ended before its job was done: it {self._plant.obituary()}.")
-        resetting = self._stage == "stopped" or (self._stage == "arming" and not self._arm_sent)
+        resetting = self.stage == "stopped" or (self.stage == "arming" and not self._arm_sent)
         if status.mode in _LATCHED and not resetting:
             return self._judge_fault(status)
-        if self._stage in ("waiting", "stopped"):
+        if self.stage in ("waiting", "stopped"):
             return self._judge_idle(status)
-        if self._stage == "running":
+        if self.stage == "running":
             return self._judge_running(status)
-        if self._stage == "loading":
+        if self.stage == "loading":
             self._judge_loading()
-        elif self._stage == "arming":
+        elif self.stage == "arming":
             self._judge_arming(status)
         return None
 
     def _judge_loading(self) -> None:
         timeout_s = self._supervisor.timeouts.policy_ready_s
         self._refuse_dead_policy()
-        if self._supervisor.policy_ready:
+        if self._policies.candidate_obituary:
+            raise PolicyProcessError(f"The shadow's process did not get ready: it {self._policies.candidate_obituary}")
+        if self._policies.ready and self._policies.describe_candidate() != "loading":
             if self._by_itself:
                 self._begin_arming()
             else:
@@ -178,18 +171,19 @@ class Drive:
         self._arm_sent = False
 
     def _judge_arming(self, status: Status) -> None:
-        timeout_s = self._supervisor.timeouts.arm_s
+        timeout_s = self._supervisor.timeouts.arm_s + self._course.prepare_s
         if self._by_itself:
             self._refuse_dead_policy()
         if self._arm_sent and status.armed != self._armed:
             self._armed, self._armed_tick = status.armed, status.ticks
             self._by_itself, self._disarming = False, False
+            self._policies.in_charge()
             self._enter("running")
         elif self._in_stage_s() > timeout_s:
             self._supervisor.request(Request.DISARM)
             why = f"The guardian did not arm within {timeout_s:g} s. What was missing: {standing.missing(status)}."
             self._give_up_arming(why)
-        elif not self._arm_sent and status.mode == Mode.SAFE and self._supervisor.policy_ready:
+        elif not self._arm_sent and status.mode == Mode.SAFE and self._policies.ready:
             self._arm(status)
         elif self._arm_sent and status.arm_refused != self._refused:
             if self._by_itself:
@@ -208,9 +202,8 @@ class Drive:
         self._enter("waiting", why)
 
     def _refuse_dead_policy(self) -> None:
-        death = self._supervisor.policy_death
-        if death is not None:
-            raise PolicyProcessError(f"The policy process did not get ready: it {death}")
+        if self._policies.obituary:
+            raise PolicyProcessError(f"The policy process did not get ready: it {self._policies.obituary}")
 
     def _judge_running(self, status: Status) -> End | None:
         if status.mode == Mode.SAFE:  # nothing but DONE leads there unasked; one from before it was armed does not
@@ -224,12 +217,12 @@ class Drive:
 
     def _judge_idle(self, status: Status) -> End | None:
         """Waiting in SAFE, or stopped after a fault."""
-        if self._stage == "stopped" and status.mode == Mode.SAFE:
+        if self.stage == "stopped" and status.mode == Mode.SAFE:
             self._enter("waiting")
-        if self._stage == "waiting" and self._armed and status.state_flags & StateFlag.DONE:
+        if self.stage == "waiting" and self._armed and status.state_flags & StateFlag.DONE:
             return _DONE
-        if self._stage == "waiting" and (death := self._supervisor.policy_death) is not None:
-            return End("fault", f"The policy process {death}")
+        if self.stage == "waiting" and self._policies.final:
+            return End("fault", f"The policy process {self._policies.describe()}.")
         if status.mode == Mode.STOPPED and time.monotonic() - self._kept > KEEP_S:
             self._kept = time.monotonic()
             self._supervisor.keep_session()
@@ -252,61 +245,62 @@ class Drive:
         self._enter("stopped", self._fault_message(status))
         return None
 
-    def _obey(self, asked: Asked) -> str:
-        """Do what somebody asks for; returns why not, where it is not done."""
-        return {
-            "arm": self._ask_arm,
-            "rearm": self._ask_rearm,
-            "disarm": self._ask_disarm,
-            "reset": self._ask_reset,
-            "stop": self._ask_stop,
-        }[asked.ask.do]()
-
-    def _ask_arm(self) -> str:
-        status, death = self._supervisor.status, self._supervisor.policy_death
-        if self._stage == "loading":
+    def arm(self) -> str:
+        """Begin to put the policy in charge; returns why not, where that cannot be."""
+        status = self._supervisor.status
+        if self.stage == "loading":
             return "The policy is still loading. Ask again when edgerl status says that it is ready."
-        if death is not None:
-            return f"The policy process {death}. Start the run again."
         if status.mode in _LATCHED:
             return f"{self._fault_message(status)} Find out why; then edgerl rearm resets it and arms."
-        if self._stage != "waiting":
-            return f"It is {self._stage} already."
+        if self.stage != "waiting":
+            return f"It is {self.stage} already."
+        if not self._policies.ready:
+            return self._no_policy()
         self._begin_arming()
         return ""
 
-    def _ask_rearm(self) -> str:
-        if self._stage != "stopped":
-            return self._ask_arm()
-        death = self._supervisor.policy_death
-        if death is not None:
-            return f"The policy process {death}. Start the run again."
+    def rearm(self) -> str:
+        """Reset the fault, and begin to put the policy in charge; returns why not, where that cannot be."""
+        if self.stage != "stopped":
+            return self.arm()
+        if not self._policies.ready:
+            return self._no_policy()
         self._begin_arming()
         self._supervisor.request(Request.RESET)
         return ""
 
-    def _ask_disarm(self) -> str:
+    def disarm(self) -> str:
+        """Take the policy out of charge, or see to it that it is not put there."""
         self._by_itself = False
-        if self._stage == "running":
+        if self.stage == "running":
             self._disarming = True
             self._supervisor.request(Request.DISARM)
-        elif self._stage == "arming":
+        elif self.stage == "arming":
             self._supervisor.request(Request.DISARM)
             self._enter("waiting")
         return ""
 
-    def _ask_reset(self) -> str:
-        if self._stage == "stopped":
+    def reset(self) -> str:
+        """Leave a latched fault for SAFE."""
+        if self.stage == "stopped":
             self._supervisor.request(Request.RESET)
         return ""
 
-    def _ask_stop(self) -> str:
+    def stop(self) -> str:
+        """End the run in order, as one Ctrl-C does."""
         if not self._interrupts.count:
             self._interrupts.interrupt()
         return ""
 
+    def _no_policy(self) -> str:
+        """Never armed when it is ready at last: nobody may be looking at the robot any more."""
+        next_step = (
+            "Start the run again" if self._policies.final else "Ask again when edgerl status says that it is ready"
+        )
+        return f"There is no policy to arm: it {self._policies.describe()}. {next_step}."
+
     def _obey_terminal(self) -> End:
-        if self._stage == "stopped":
+        if self.stage == "stopped":
             return self._after_fault()
         if not self._armed:
             return End("stopped", "It was stopped before the policy was in charge.")
@@ -340,8 +334,8 @@ class Drive:
         return End(how, f"{self._fault_message(status)} The guardian went down its fallback ladder.")
 
     def _fault_message(self, status: Status) -> str:
-        estop_by = self._control.estop_by if self._control else ""
-        return standing.fault_message(status, policy_death=self._supervisor.policy_death, estop_by=estop_by)
+        estop_by = self._orders.estop_by if self._orders else ""
+        return standing.fault_message(status, obituary=self._policies.obituary, estop_by=estop_by)
 
     def _watch_it_lapse(self) -> None:
         """Without a guardian: stay in the session until the robot has stopped by itself."""

@@ -293,30 +293,3 @@ class Policies:
             f"There are {len(self._running)} policy processes already, and no mailbox for another one. "
             "Drop a candidate or a spare first."
         )
-
-
-def check_exchange(acting: PolicySpec, candidate: PolicySpec) -> None:
-    """Refuse a policy that cannot take over from another one while a robot is run.
-
-    Guardian and robot stay as they are, so it must read the same observation record and speak of the same command at
-    the same rate; how it gets from one to the other is its own affair.
-
-    Raises:
-        PolicyProcessError: What differs, and both values.
-    """
-    facts = (
-        ("control period in ns", acting.period_ns, candidate.period_ns),
-        ("policy divider", acting.robot.policy_divider, candidate.robot.policy_divider),
-        ("inputs", acting.inputs, candidate.inputs),
-        ("kind of action", acting.action.kind, candidate.action.kind),
-        ("action channels", acting.action.names, candidate.action.names),
-        ("number of actions", acting.action.size, candidate.action.size),
-        ("unit of the action", acting.action.unit, candidate.action.unit),
-        ("meaning of the action", acting.action.meaning, candidate.action.meaning),
-    )
-    for what, one, other in facts:
-        if one != other:
-            raise PolicyProcessError(
-                f"This policy cannot take over: its {what} should be the acting policy's {one!r}, and is {other!r}. "
-                "End the run and start it with this bundle instead."
-            )

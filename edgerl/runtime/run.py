@@ -9,17 +9,15 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgerl import canonical
-from edgerl.backends import Engine
 from edgerl.bundle.load import Bundle
 from edgerl.envelope import Envelope, check_envelope
-from edgerl.errors import LoopError, PlatformError
+from edgerl.errors import LoopError
 from edgerl.runtime import core
 from edgerl.runtime.connect import Access, Connection, connect
 from edgerl.runtime.control.listener import ControlOptions
@@ -30,14 +28,17 @@ from edgerl.runtime.drive import Drive
 from edgerl.runtime.drivers import DriverProcess
 from edgerl.runtime.enums import Event, Request
 from edgerl.runtime.envelope_config import apply_envelope
+from edgerl.runtime.exchange import check_newcomer, newcomer_in
 from edgerl.runtime.health import Health, fresh_ns
 from edgerl.runtime.interrupts import Interrupts, catch_interrupts
-from edgerl.runtime.job import Job
 from edgerl.runtime.layout import Layout, layout_of
+from edgerl.runtime.load import Load, check_machine, load_of
 from edgerl.runtime.notify import Notifier
 from edgerl.runtime.observation_config import apply_terms
+from edgerl.runtime.orders import Orders
 from edgerl.runtime.recording import SCHEMA, Header, arrays_of, record_bytes, this_machine
 from edgerl.runtime.recording.recorder import Keep, Kept, Recorder
+from edgerl.runtime.restarts import RestartLimits
 from edgerl.runtime.result import RunResult, Scheduling, counts_of
 from edgerl.runtime.robots import GymRobot, PlantProcess, PlantSettings, parse_robot
 from edgerl.runtime.segments import ring_capacity
@@ -47,7 +48,6 @@ from edgerl.runtime.supervisor import BYE_FAULT, BYE_FINISHED, BYE_STOPPED, Supe
 from edgerl.runtime.tally import Tally
 from edgerl.runtime.watchdog import Watchdog
 from edgerl.spec import PolicySpec
-from edgerl.target import Target, host_target
 
 FAREWELL_S = 5.0
 """A plant gets this long to say its last lines."""
@@ -68,6 +68,10 @@ class RunOptions:
     has a control socket."""
     control: ControlOptions | None = None
     """The run's control socket; None: it has none."""
+    restarts: RestartLimits = field(default_factory=RestartLimits)
+    """How often a policy that died is started again, in a run that can be armed again."""
+    spare: bool = False
+    """Keep a warm policy process that takes the place of one that died at once; it costs the memory of another one."""
     notify: bool = False
     """Tell systemd how the run stands, where it runs as a service of ``Type=notify``."""
     watchdog: str | None = None
@@ -102,24 +106,14 @@ class RunOptions:
     """What is written of the ticks."""
 
 
-@dataclass(frozen=True, eq=False)
-class Load:
-    """What the loop runs, as a bundle holds it."""
-
-    engine: Engine
-    golden: bytes
-    """Content of ``golden.npz``."""
-    envelope: Envelope
-    bundle: str
-    """SHA-256 of the bundle's manifest."""
-
-
 def run(
     bundle: Bundle,
     robot: str,
     recording: Path,
     options: RunOptions | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    *,
+    shadow: Bundle | None = None,
 ) -> RunResult:
     """Run a verified bundle on a robot until the robot is done, a person stops it, or a fault does.
 
@@ -131,36 +125,23 @@ def run(
         recording: New file for all ticks; the dumps of faults get names like it, also where nothing else is kept.
         options: How to run.
         on_progress: Called with where the run is, about ten times a second.
+        shadow: A bundle whose policy gets the same observations; its actions are recorded and never sent.
 
     Raises:
         PlatformError: Not Linux, the package has no core, or the bundle is for another processor.
-        LoopError: The robot, the guardian or the policy process did not start, or the guardian did not arm.
+        LoopError: The robot, the guardian or a policy process did not start, the guardian did not arm, or the shadow's
+            policy does not fit this run.
         EnvelopeError: The envelope does not fit the policy.
         OutputError: The recording exists or cannot be written.
     """
     options = options or RunOptions()
-    _check_machine(bundle.manifest.target)
-    return run_load(load_of(bundle, options.backend), robot, recording, options, on_progress)
-
-
-def _check_machine(target: Target) -> None:
-    if target.arch != platform.machine():
-        raise PlatformError(
-            f"The bundle was packed for target '{target.name}' ({target.arch}); this machine is {platform.machine()}. "
-            f"Pack the policy for it: edgerl pack POLICY --target {host_target()} -o BUNDLE"
-        )
-
-
-def load_of(bundle: Bundle, backend: str | None = None) -> Load:
-    """Return what the loop needs of a bundle.
-
-    Raises:
-        BundleError: It has no engine of this backend.
-    """
-    entry, files = bundle.engine(backend)
-    manifest = bundle.manifest
-    engine = Engine(entry.backend, manifest.target.name, entry.precision, entry.parent, manifest.spec, files)
-    return Load(engine, bundle.golden, manifest.envelope, bundle.digest)
+    check_machine(bundle.manifest.target)
+    load = load_of(bundle, options.backend)
+    newcomer = None
+    if shadow is not None:
+        check_machine(shadow.manifest.target)
+        newcomer = load_of(shadow, load.engine.backend)
+    return run_load(load, robot, recording, options, on_progress, shadow=newcomer)
 
 
 def run_load(
@@ -169,11 +150,15 @@ def run_load(
     recording: Path,
     options: RunOptions,
     on_progress: Callable[[Progress], None] | None = None,
+    *,
+    shadow: Load | None = None,
 ) -> RunResult:
     """Run what :func:`load_of` returned; see :func:`run`."""
     core.library()  # says what is missing before anything is started
     spec, target = load.engine.spec, parse_robot(robot)
     check_envelope(load.envelope, spec)
+    if shadow is not None:
+        check_newcomer(shadow, load)
     layout = layout_of(spec)
     if layout.frames:
         raise LoopError(f"{layout.frames[0].name} is an image; this version runs policies with vector observations.")
@@ -195,16 +180,25 @@ def run_load(
         supervisor = stack.enter_context(
             Supervisor(
                 config,
-                Job(load.engine, load.golden),
+                load.work,
                 session,
                 recorder,
                 policy_priority=options.policy_priority,
+                restarts=options.restarts if course.stays or not course.arms else None,
+                spare=options.spare,
                 timeouts=options.timeouts,
             )
         )
+        if shadow is not None:
+            supervisor.policies.propose(shadow.work)
+        orders = None
+        if control:
+            orders = stack.enter_context(
+                Orders(control, supervisor.policies, lambda file: newcomer_in(file, load).work)
+            )
         health = stack.enter_context(_health(options, config))
         drive = Drive(
-            supervisor, process, interrupts, control, health, course=course, on_progress=on_progress or (lambda _: None)
+            supervisor, process, interrupts, orders, health, course=course, on_progress=on_progress or (lambda _: None)
         )
         with control.wired(lambda: supervisor.request(Request.ESTOP)) if control else contextlib.nullcontext():
             end = drive.run()
@@ -231,6 +225,7 @@ def _course(options: RunOptions, envelope: Envelope, config: Config, *, gym: boo
         arms=arms,
         stays=stays,
         ticks=options.ticks,
+        prepare_s=config.prepare_ns * 1e-9,
         ladder_s=(envelope.ladder.hold_ns + envelope.ladder.safe_ns) * 1e-9,
         lapse_s=(config.valid_for_ns + 2 * config.period_ns) * 1e-9,
     )

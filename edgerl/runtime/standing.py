@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
-from edgerl.runtime.control.messages import LoopStatus, Stage
+from edgerl.runtime.control.messages import LoopStatus, PolicyStatus, Stage
 from edgerl.runtime.enums import ArmBlocker, Clock, Event, Mode
 from edgerl.runtime.structs import Status
+from edgerl.runtime.succession import Succession
 
 _FAULTS = {
     Event.BUCKET_FAULT: "too many of its last ticks had no action in time, no new state or a rejected command",
@@ -35,24 +36,24 @@ def missing(status: Status) -> str:
     return ", ".join(blockers(status)) or "nothing that the guardian names"
 
 
-def fault_message(status: Status, *, policy_death: str | None, estop_by: str) -> str:
+def fault_message(status: Status, *, obituary: str, estop_by: str) -> str:
     """Return what led to FALLBACK or STOPPED.
 
     Args:
         status: With a fault.
-        policy_death: How the policy process ended, where it did.
+        obituary: How the policy process ended; empty where it did not.
         estop_by: Who asked for an e-stop on the control socket, where somebody did.
     """
     fault = Event(status.fault)
     reason = _FAULTS.get(fault, fault.name.lower().replace("_", " "))
     if fault is Event.ESTOP and estop_by:
         reason = f"an e-stop came from {estop_by}"
-    elif fault is not Event.ESTOP and policy_death:
-        reason = f"the policy process {policy_death}"
+    elif fault is not Event.ESTOP and obituary:
+        reason = f"the policy process {obituary}"
     return f"Fault in tick {status.fault_tick:,}: {reason}."
 
 
-def loop_status(stage: Stage, status: Status, *, policy: str, message: str) -> LoopStatus:
+def loop_status(stage: Stage, message: str, status: Status, policies: Succession) -> LoopStatus:
     """Return what the control socket tells of the loop."""
     fault = Event(status.fault)
     return LoopStatus(
@@ -66,7 +67,12 @@ def loop_status(stage: Stage, status: Status, *, policy: str, message: str) -> L
         arm_missing=blockers(status),
         fault="" if fault is Event.NOMINAL else fault.name.lower(),
         fault_tick=int(status.fault_tick),
-        policy=policy,
+        policy=PolicyStatus(policies.bundle, policies.describe()),
+        candidate=PolicyStatus(policies.candidate_bundle, policies.describe_candidate()),
+        restarts=policies.restarts,
+        shadowed=int(status.shadow_taken),
+        switched=int(status.switched),
+        switch_refused=int(status.switch_refused),
         message=message,
         actions_late=int(status.actions_late),
         states_lost=int(status.states_lost),

@@ -20,13 +20,14 @@ import numpy.typing as npt
 from edgerl.errors import GuardianError
 from edgerl.runtime import core
 from edgerl.runtime.enums import CAUSE_COUNT, MAX_COMMANDS, Phase, Request, Result
-from edgerl.runtime.job import Job
 from edgerl.runtime.policies import Policies
 from edgerl.runtime.processes import Child
 from edgerl.runtime.recording.recorder import Recorder
+from edgerl.runtime.restarts import RestartLimits
 from edgerl.runtime.segments import share
 from edgerl.runtime.session import Session
 from edgerl.runtime.structs import Config, Ring, Status, StatusBlock
+from edgerl.runtime.succession import Succession, Work
 
 _BATCH = 256
 """Ticks that are taken from the ring at once."""
@@ -50,34 +51,39 @@ class Supervisor:
 
     Args:
         config: The guardian's, complete.
-        job: The policy process's.
+        work: The policy's, which acts first.
         session: The robot's; left at the end.
         recorder: Takes every tick.
         policy_priority: SCHED_FIFO priority of the policy process, below the guardian's; 0 for none.
+        restarts: How often a policy that died is started again.
+        spare: Whether a warm one waits to replace the acting one at once.
     """
 
     def __init__(
         self,
         config: Config,
-        job: Job,
+        work: Work,
         session: Session,
         recorder: Recorder,
         *,
         policy_priority: int = 0,
+        restarts: RestartLimits | None = None,
+        spare: bool = False,
         timeouts: Timeouts | None = None,
     ) -> None:
         self._config = config
-        self._job = job
+        self._work = work
         self._session = session
         self._recorder = recorder
         self._policy_priority = policy_priority
+        self._restarts = restarts or RestartLimits(count=0)
+        self._spare = spare
         self.timeouts = timeouts or Timeouts()
         self._stack = contextlib.ExitStack()
         if core.ring_bytes(config) != ctypes.sizeof(Ring) + config.ring_capacity * recorder.dtype.itemsize:
             raise ValueError("the recorder's records are not those of the guardian's configuration")
         self._batch = np.empty(_BATCH, recorder.dtype)
         self._next_record = 0
-        self._policy_death: str | None = None
         self._guardian_started = False
         self._stopped = False
         self.status = Status()
@@ -109,9 +115,10 @@ class Supervisor:
         """
         core.heartbeat(self._memory.requests.address)
         watched = [self.guardian.pidfd] if self.guardian.alive else []
-        select.select([*watched, *self.policies.pidfds, *also], [], [], timeout_s)
+        select.select([*watched, *self._policies.pidfds, *also], [], [], timeout_s)
         self._drain()
-        self._attend_policies()
+        self._read_status()
+        self.policies.attend(self.status, time.monotonic())
         self._read_status()
         if not self.guardian.alive and self.status.phase != Phase.ENDED:
             self._recorder.trip("the guardian died")
@@ -122,20 +129,9 @@ class Supervisor:
         return self.status
 
     @property
-    def policy_ready(self) -> bool:
-        """Whether the policy process has passed its golden set."""
-        acting = self.policies.acting
-        return acting is not None and acting.ready
-
-    @property
-    def policy_death(self) -> str | None:
-        """How the acting policy's process ended; None while there is one."""
-        return self._policy_death if self.policies.acting is None else None
-
-    @property
     def policy_pid(self) -> int:
         """Process id of the acting policy; 0 for none."""
-        return self.policies.acting.pid if self.policies.acting is not None else 0
+        return self._policies.acting.pid if self._policies.acting is not None else 0
 
     def request(self, kind: Request) -> None:
         """Ask something of the guardian."""
@@ -200,19 +196,12 @@ class Supervisor:
 
     def _start_policy(self) -> None:
         policy_period_us = self._config.period_ns * self._config.policy_divider // 1000
-        self.policies = Policies(
+        self._policies = Policies(
             self._memory, priority=self._policy_priority, realtime_limit_us=max(500_000, 10 * policy_period_us)
         )
-        self._stack.callback(self.policies.close)
-        self.policies.act(self.policies.start(self._job))
-
-    def _attend_policies(self) -> None:
-        """The status is read first, so that a policy that has retired already is not mourned as the acting one."""
-        self._read_status()
-        acting = self.policies.acting
-        changes = self.policies.attend(self.status)
-        if acting in changes.died and acting is not None:
-            self._policy_death = acting.obituary()
+        self._stack.callback(self._policies.close)
+        self.policies = Succession(self._policies, self._work, self._restarts, spare=self._spare)
+        self.policies.begin()
 
     def _drain(self) -> None:
         """Hand everything in the ring to the recorder."""

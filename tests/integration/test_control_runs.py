@@ -11,14 +11,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgerl.errors import LoopError, NoSuchRun, PlatformError, RequestRefused
+from edgerl.bundle.load import load_bundle
+from edgerl.errors import LoopError, NoSuchRun, PlatformError, RequestRefused, UnreadableFile
 from edgerl.runtime.control.client import Control, connect
 from edgerl.runtime.control.estop import send_estop
 from edgerl.runtime.control.listener import ControlOptions
@@ -26,6 +27,7 @@ from edgerl.runtime.control.messages import RunStatus
 from edgerl.runtime.enums import Mode, Source
 from edgerl.runtime.layout import layout_of
 from edgerl.runtime.recording.read import read_recording
+from edgerl.runtime.restarts import RestartLimits
 from edgerl.runtime.result import RunResult
 from edgerl.runtime.robots import PlantProcess, PlantSettings
 from edgerl.runtime.run import RunOptions, run_load
@@ -132,7 +134,7 @@ def robot(load) -> Iterator[str]:
 def test_a_real_robot_stands_in_safe_until_somebody_arms_it(load, robot, tmp_path) -> None:
     with going(load, robot, tmp_path / "run") as run:
         waiting = run.stage("waiting")
-        assert (waiting.loop.mode, waiting.loop.policy, waiting.loop.armed) == ("SAFE", "ready", 0)
+        assert (waiting.loop.mode, waiting.loop.policy.state, waiting.loop.armed) == ("SAFE", "ready", 0)
         assert (waiting.robot, waiting.owner) == (robot, None)
         time.sleep(0.2)
         assert run.client.status().loop.armed == 0
@@ -188,18 +190,110 @@ def test_a_reset_leads_to_safe_and_no_further(load, robot, tmp_path) -> None:
 
 
 def test_a_run_that_is_ended_while_stopped_says_why_it_was(load, robot, tmp_path) -> None:
-    with going(load, robot, tmp_path / "run") as run:
+    options = replace(OPTIONS, restarts=RestartLimits(count=0))
+    with going(load, robot, tmp_path / "run", options) as run:
         run.stage("waiting")
         run.client.arm()
         os.kill(loop_parts.children()["policy"], signal.SIGKILL)
         stopped = run.stage("stopped")
-        assert (stopped.loop.fault, "SIGKILL" in stopped.loop.policy) == ("policy_fault", True)
-        with pytest.raises(RequestRefused, match="SIGKILL"):
+        assert stopped.loop.fault == "policy_fault"
+        assert stopped.loop.policy.state == "was killed by SIGKILL; it is not started again"
+        with pytest.raises(RequestRefused, match=r"no policy to arm: it was killed by SIGKILL.*Start the run again"):
             run.client.rearm()
         run.client.stop()
         result = run.end()
     assert (result.ended, result.fault) == ("fault", "policy_fault")
     assert "SIGKILL" in result.message
+
+
+@pytest.mark.parametrize("spare", [False, True])
+def test_a_policy_that_was_killed_is_replaced_and_the_robot_can_be_armed_again(load, robot, tmp_path, spare) -> None:
+    with going(load, robot, tmp_path / "run", replace(OPTIONS, spare=spare)) as run:
+        run.stage("waiting")
+        if spare:
+            run.until(lambda _: len(policies()) == 2)
+            time.sleep(1.0)  # until it is warm; a resting one tells nobody
+        run.client.arm()
+        os.kill(min(policies()), signal.SIGKILL)
+        stopped = run.stage("stopped")
+        assert "SIGKILL" in stopped.loop.message
+        if not spare:
+            with pytest.raises(RequestRefused, match=r"no policy to arm: it .*Ask again when"):
+                run.client.rearm()
+        run.until(lambda status: status.loop.policy.state == "ready")
+        time.sleep(0.2)
+        assert run.client.status().loop.mode != "ACTIVE"  # a successor is no reason to move again
+        rearmed = run.client.rearm()
+        assert (rearmed.loop.mode, rearmed.loop.fault) == ("ACTIVE", "")
+        if not spare:
+            assert rearmed.loop.restarts == 1
+        run.client.stop()
+        assert run.end().ended == "stopped"
+
+
+def test_a_policy_that_dies_again_and_again_is_given_up(load, robot, tmp_path) -> None:
+    options = replace(OPTIONS, restarts=RestartLimits(count=1, delay_s=0.0))
+    with going(load, robot, tmp_path / "run", options) as run:
+        run.stage("waiting")
+        run.client.arm()
+        for _ in range(2):
+            run.until(lambda status: status.loop.policy.state == "ready")
+            os.kill(min(policies()), signal.SIGKILL)
+            run.until(lambda status: status.loop.policy.state != "ready")
+        assert "died 2 times within 60 s and is not started again" in run.client.status().loop.policy.state
+        with pytest.raises(RequestRefused, match="no policy to arm"):
+            run.client.rearm()
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory) -> dict[str, Path]:
+    """Bundles of the same policy and of others, as files."""
+    folder = tmp_path_factory.mktemp("bundles")
+    narrow = loop_parts.spec_of(20 * MS, -1.0, 1.0)
+    return {
+        "better": loop_parts.save_packed(PENDULUM, folder / "better.edgerl", bias=0.25),
+        "narrow": loop_parts.save_packed(narrow, folder / "narrow.edgerl", bias=0.5),
+    }
+
+
+def test_a_candidate_is_loaded_while_the_robot_is_driven_and_dropped(load, robot, bundles, tmp_path) -> None:
+    with going(load, robot, tmp_path / "run") as run:
+        run.stage("waiting")
+        run.client.arm()
+        loaded = run.client.load_policy(bundles["better"])
+        assert (loaded.loop.candidate.state, loaded.loop.mode) == ("ready", "ACTIVE")
+        assert loaded.loop.candidate.bundle == load_bundle(bundles["better"]).digest
+        assert len(policies()) == 2
+        dropped = run.client.drop_policy()
+        assert (dropped.loop.candidate.state, dropped.loop.candidate.bundle) == ("", "")
+        assert len(policies()) == 1
+        with pytest.raises(RequestRefused, match="No candidate can take over: there is none"):
+            run.client.switch_policy()
+        with pytest.raises(RequestRefused, match=r"envelope\.channels\[0\]\.high is 1\.0, the run's 2\.0"):
+            run.client.load_policy(bundles["narrow"])
+        with pytest.raises(UnreadableFile):
+            run.client.load_policy(tmp_path / "none.edgerl")
+        damaged = tmp_path / "damaged.edgerl"
+        damaged.write_bytes(bundles["better"].read_bytes()[:-100])
+        with pytest.raises(RequestRefused, match="the bundle that was sent"):
+            run.client.load_policy(damaged)
+        run.client._socket.send(b'{"do": "load"}')
+        assert b"No bundle came with the request" in run.client._socket.recv(65536)
+        status = run.client.status()
+        assert (status.loop.mode, status.loop.fault, len(policies())) == ("ACTIVE", "", 1)
+        run.client.stop()
+        assert run.end().ended == "stopped"
+
+
+def policies() -> list[int]:
+    """Return the process ids of the policies."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        with suppress(OSError):
+            if folder.name.isdecimal() and b"edgerl.runtime.policy_process" in (folder / "cmdline").read_bytes():
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                found += [int(folder.name)] if parent == os.getpid() else []
+    return found
 
 
 def test_an_estop_ends_a_run_that_does_not_stay_and_names_who(load, tmp_path) -> None:

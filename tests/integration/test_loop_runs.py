@@ -16,10 +16,11 @@ from edgerl.errors import EdgerlError, LoopError, OutputError, PolicyProcessErro
 from edgerl.golden import read_golden, save_golden_bytes
 from edgerl.runtime.enums import Mode, Source
 from edgerl.runtime.layout import Channel, Layout, layout_of
+from edgerl.runtime.load import Load
 from edgerl.runtime.plant_lines import Span
 from edgerl.runtime.recording.read import read_recording
 from edgerl.runtime.robots import PlantProcess, PlantSettings
-from edgerl.runtime.run import Load, RunOptions, run_load
+from edgerl.runtime.run import RunOptions, run_load
 from edgerl.runtime.session import Terms, open_session
 from edgerl.runtime.wire import StateFlag
 from tests import loop_parts

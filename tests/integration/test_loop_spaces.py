@@ -15,9 +15,10 @@ from edgerl.backends.onnxruntime import FILE_NAME, OnnxRuntimeRunner
 from edgerl.export import export_checkpoint
 from edgerl.golden import save_golden_bytes
 from edgerl.runtime.enums import Mode, Source
+from edgerl.runtime.load import Load
 from edgerl.runtime.plant_lines import Span
 from edgerl.runtime.recording.read import read_recording
-from edgerl.runtime.run import Load, RunOptions, run_load
+from edgerl.runtime.run import RunOptions, run_load
 from tests import loop_parts, space_environments
 
 ZOO = Path(__file__).parents[1] / "zoo"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from edgerl.errors import PolicyProcessError
 from edgerl.runtime import core
 from edgerl.runtime.enums import Request
 from edgerl.runtime.job import Job
-from edgerl.runtime.policies import Policies, PolicyProcess, check_exchange
+from edgerl.runtime.policies import Policies, PolicyProcess
 from edgerl.runtime.run import RunOptions, configure
 from edgerl.runtime.segments import SharedMemory, share
 from edgerl.runtime.structs import Requests, Status
@@ -185,23 +184,6 @@ def test_a_candidate_that_is_made_the_acting_policy_is_no_candidate_any_more(run
     assert run.words() == (policy.word, 0)
     run.policies.drop(policy)
     assert run.words() == (0, 0)
-
-
-@pytest.mark.parametrize(
-    ("other", "what"),
-    [
-        (loop_parts.spec_of(10 * MS), "control period"),
-        (loop_parts.spec_of(20 * MS, size=4), "inputs"),
-        (loop_parts.spec_of(20 * MS, actions=2), "number of actions"),
-        (loop_parts.discrete_spec(20 * MS, 2, 3), "kind of action"),
-        (replace(SPEC, robot=replace(SPEC.robot, policy_divider=4)), "policy divider"),
-        (replace(SPEC, action=replace(SPEC.action, unit="rad")), "unit"),
-    ],
-)
-def test_a_policy_for_another_loop_cannot_take_over(other, what):
-    check_exchange(SPEC, replace(SPEC, action=replace(SPEC.action, low=(-1.0,))))
-    with pytest.raises(PolicyProcessError, match=f"cannot take over: its {what}"):
-        check_exchange(SPEC, other)
 
 
 def test_requests_are_as_the_guardian_reads_them(run):

@@ -310,6 +310,36 @@ def test_a_second_request_before_the_first_is_answered_ends_the_connection(run) 
         another.status()
 
 
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_a_file_travels_with_the_request_that_may_have_one_and_with_no_other(run, tmp_path) -> None:
+    path = tmp_path / "bundle"
+    path.write_text("content")
+    with path.open() as file, raw(run.path) as client:
+        client.send(encode_ask(Ask("status")))
+        answer(client)
+        before = open_files()
+        socket.send_fds(client, [encode_ask(Ask("load"))], [file.fileno(), file.fileno()])
+        while not (taken := run.take()):
+            time.sleep(0.002)
+        assert os.pread(taken[0].file, 100, 0) == b"content"
+        assert open_files() == before + 1  # the second one was not taken
+        os.close(taken[0].file)
+        run.answer(taken[0])
+        answer(client)
+        for packet in (encode_ask(Ask("status")), PACKET, encode_ask(Ask("release"))):
+            socket.send_fds(client, [packet], [file.fileno()])
+            answer(client)
+        socket.send_fds(client, [b"nonsense"], [file.fileno()])
+        answer(client)
+        until = time.monotonic() + 5  # an answer comes before the file is closed
+        while open_files() != before - 1 and time.monotonic() < until:  # less the server's end of the connection
+            time.sleep(0.01)
+        assert open_files() == before - 1
+
+
 def test_a_dead_runs_socket_is_recognized_and_replaced(folder) -> None:
     code = (
         "import os,sys; from edgerl.runtime.control.listener import *; Listener(ControlOptions('walker')); os._exit(0)"

@@ -13,10 +13,13 @@ there, so nothing is owed to a client that went away.
 
 from __future__ import annotations
 
+import os
+import socket
 import time
+from pathlib import Path
 from types import TracebackType
 
-from edgerl.errors import ControlError, RequestRefused, SpecError
+from edgerl.errors import ControlError, RequestRefused, SpecError, UnreadableFile
 from edgerl.runtime.control.messages import (
     MAX_OWNER,
     MAX_REPLY_BYTES,
@@ -28,10 +31,12 @@ from edgerl.runtime.control.messages import (
     decode_reply,
     encode_ask,
 )
-from edgerl.runtime.control.places import Connection, reach
+from edgerl.runtime.control.places import PATIENCE_S, Connection, reach
 
-SETTLE_S = 15.0
-"""Arming takes at most this long: the guardian gives up after a second of ticks, a reset takes two of them."""
+SETTLE_S = 120.0
+"""The run itself gives up earlier: 10 s, and the way to the start pose, when it is armed."""
+LOAD_S = 120.0
+"""Reading a bundle, importing a backend and passing the golden set takes seconds on a small board."""
 _LOOK_EVERY_S = 0.02
 
 
@@ -85,6 +90,48 @@ class Control:
         """Take the policy out of charge; returns when the robot gets the safe command."""
         return self._leave("running", self._ask("disarm"), timeout_s)
 
+    def load_policy(self, bundle: Path | str, *, timeout_s: float = LOAD_S) -> RunStatus:
+        """Let the policy of a bundle stand beside the acting one; returns when it is warm and could take over.
+
+        The bundle travels as an open file, so it is this user who needs the right to read it. The one that stood there
+        before is ended.
+
+        Raises:
+            UnreadableFile: The bundle cannot be opened.
+        """
+        try:
+            file = os.open(bundle, os.O_RDONLY | os.O_CLOEXEC)
+        except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+            raise UnreadableFile(bundle, getattr(error, "strerror", None) or str(error)) from error
+        try:
+            now = self._ask("load", file=file, patience_s=timeout_s)
+        finally:
+            os.close(file)
+        until = time.monotonic() + timeout_s
+        while now.loop.candidate.state == "loading" and time.monotonic() < until:
+            time.sleep(_LOOK_EVERY_S)
+            now = self.status()
+        if now.loop.candidate.state != "ready":
+            raise RequestRefused(f"The policy did not get ready: it {now.loop.candidate.state or 'was dropped'}.")
+        return now
+
+    def switch_policy(self, *, timeout_s: float = SETTLE_S) -> RunStatus:
+        """Let the candidate take over between two ticks; the one that acted before is the candidate then."""
+        asked = now = self._ask("switch")
+        until = time.monotonic() + timeout_s
+        while _switches(now) == _switches(asked):
+            if time.monotonic() > until:
+                raise RequestRefused(f"The guardian did not switch within {timeout_s:g} s.")
+            time.sleep(_LOOK_EVERY_S)
+            now = self.status()
+        if now.loop.switched == asked.loop.switched:
+            raise RequestRefused("The guardian did not let the candidate take over: no action of its came in time.")
+        return now
+
+    def drop_policy(self) -> RunStatus:
+        """End the candidate."""
+        return self._ask("drop")
+
     def reset(self) -> RunStatus:
         """Leave FALLBACK or STOPPED for SAFE."""
         return self._ask("reset")
@@ -113,17 +160,18 @@ class Control:
     ) -> None:
         self.close()
 
-    def _ask(self, do: Verb, *, take: bool = False) -> RunStatus:
-        reply = self._exchange(Ask(do, self._owner, take))
+    def _ask(self, do: Verb, *, take: bool = False, file: int | None = None, patience_s: float = 0.0) -> RunStatus:
+        reply = self._exchange(Ask(do, self._owner, take), file, patience_s)
         if reply.refusal:
             raise RequestRefused(reply.message) if reply.refusal == "refused" else ControlError(reply.message)
         if reply.status is None:
             raise ControlError(f"The run at {self._path} did not say how it stands. Use the edgerl that started it.")
         return reply.status
 
-    def _exchange(self, ask: Ask) -> Reply:
+    def _exchange(self, ask: Ask, file: int | None, patience_s: float) -> Reply:
+        self._socket.settimeout(max(PATIENCE_S, patience_s))
         try:
-            self._socket.send(encode_ask(ask))
+            socket.send_fds(self._socket, [encode_ask(ask)], [] if file is None else [file])
             packet = self._socket.recv(MAX_REPLY_BYTES)
         except TimeoutError as error:
             raise ControlError(
@@ -154,3 +202,7 @@ class Control:
             time.sleep(_LOOK_EVERY_S)
             now = self.status()
         return now
+
+
+def _switches(run: RunStatus) -> tuple[int, int]:
+    return run.loop.switched, run.loop.switch_refused

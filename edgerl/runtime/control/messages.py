@@ -19,7 +19,7 @@ MAX_REPLY_BYTES = 65536
 MAX_VALUES = 16
 MAX_OWNER = 64
 
-Verb = Literal["status", "estop", "arm", "disarm", "rearm", "reset", "stop", "own", "release"]
+Verb = Literal["status", "estop", "arm", "disarm", "rearm", "reset", "stop", "own", "release", "load", "switch", "drop"]
 VERBS: tuple[str, ...] = get_args(Verb)
 FREE_VERBS = ("status", "estop", "release")
 """Anybody with the right to the socket may ask for these, whoever owns the robot."""
@@ -50,6 +50,16 @@ class OwnerStatus:
 
 
 @dataclass(frozen=True)
+class PolicyStatus:
+    """One policy of a run."""
+
+    bundle: str
+    """SHA-256 of the bundle that it is from; empty where there is none."""
+    state: str
+    """``loading``, ``ready``, or how it ended; empty where there is and was none."""
+
+
+@dataclass(frozen=True)
 class LoopStatus:
     """How the loop stands; published by the run about fifty times a second."""
 
@@ -68,8 +78,16 @@ class LoopStatus:
     fault: str = ""
     """Event that led to FALLBACK or STOPPED; empty where none is latched."""
     fault_tick: int = 0
-    policy: str = "loading"
-    """``loading``, ``ready``, or how it ended."""
+    policy: PolicyStatus = PolicyStatus("", "loading")
+    candidate: PolicyStatus = PolicyStatus("", "")
+    """The policy that is listened to beside the acting one, and may take over."""
+    restarts: int = 0
+    """Policies that were started in place of one that died."""
+    shadowed: int = 0
+    """Actions of candidates that were recorded."""
+    switched: int = 0
+    """How often a candidate took over."""
+    switch_refused: int = 0
     message: str = ""
     """For people: why it stands as it does, where there is something to say."""
     actions_late: int = 0

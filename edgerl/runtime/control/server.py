@@ -40,6 +40,7 @@ MAX_WAITING = 16
 RATE_HZ, BURST = 200.0, 100.0
 """A teleoperator asks 50 times a second, a display 10 times."""
 _PEER = struct.Struct("3i")
+_INT = struct.Struct("i")
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +50,8 @@ class Asked:
     ask: Ask
     peer: Peer
     client: _Client
+    file: int | None = None
+    """Descriptor that came with it; whoever takes the request closes it."""
 
     @property
     def who(self) -> str:
@@ -208,30 +211,42 @@ class ControlServer:
 
     def _hear(self, client: _Client) -> None:
         try:
-            packet, _, flags, _ = client.socket.recvmsg(MAX_REQUEST_BYTES)
+            packet, ancillary, flags, _ = client.socket.recvmsg(
+                MAX_REQUEST_BYTES, socket.CMSG_LEN(_INT.size), socket.MSG_CMSG_CLOEXEC
+            )
         except BlockingIOError:
             return
         except OSError:
-            packet, flags = b"", 0
-        if not packet:  # an empty packet is no request either
+            packet, ancillary, flags = b"", [], 0
+        file = _file_in(ancillary)
+        try:
+            taken = self._heed(client, packet, file, whole=not flags & socket.MSG_TRUNC)
+        finally:
+            client.heard_s = time.monotonic()
+        if file is not None and not taken:
+            os.close(file)
+
+    def _heed(self, client: _Client, packet: bytes, file: int | None, *, whole: bool) -> bool:
+        """Return whether the loop has the request now, and what came with it."""
+        if not packet:  # the end; an empty packet is no request either
             self._cut(client)
-            return
+            return False
         too_much = self._too_much(client)
         try:
-            if flags & socket.MSG_TRUNC:
+            if not whole:
                 raise BadRequest(f"The request has more than {MAX_REQUEST_BYTES} bytes.")
-            asked = Asked(decode_ask(packet), client.peer, client)
+            asked = Asked(decode_ask(packet), client.peer, client, file)
         except BadRequest as error:
             self._cut(client, str(error))
-            return
+            return False
         if asked.ask.do == "estop":
             self._estop(asked)
         if too_much:
             self._cut(client, f"More than {RATE_HZ:g} requests a second came.")
-        else:
-            self._judge(asked)
+            return False
+        return self._judge(asked)
 
-    def _judge(self, asked: Asked) -> None:
+    def _judge(self, asked: Asked) -> bool:
         ask, client = asked.ask, asked.client
         refusal = self._ownership.admit(ask, asked.peer)
         if refusal or ask.do in ("status", "estop", "own", "release"):
@@ -243,6 +258,8 @@ class ControlServer:
         else:
             client.waits = True
             os.eventfd_write(self._asked, 1)
+            return ask.do == "load"
+        return False
 
     def _put(self, asked: Asked) -> bool:
         with self._shared.lock:
@@ -291,5 +308,12 @@ class ControlServer:
     def _too_much(client: _Client) -> bool:
         now_s = time.monotonic()
         client.allowance = min(BURST, client.allowance + (now_s - client.heard_s) * RATE_HZ) - 1.0
-        client.heard_s = now_s
         return client.allowance < 0.0
+
+
+def _file_in(ancillary: list[tuple[int, int, bytes]]) -> int | None:
+    """Return the one descriptor that came with a packet; the kernel has closed any further ones."""
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS) and len(data) >= _INT.size:
+            return int(_INT.unpack_from(data)[0])
+    return None
