@@ -203,8 +203,16 @@ def impatient() -> Timeouts:
     return Timeouts(arm_s=0.5)
 
 
+_MARKS = {
+    "guardian": "edgerl-guardian",
+    "policy": "policy_process",
+    "plant": "hil.plant",
+    "driver": "driver_process",
+}
+
+
 def children() -> dict[str, int]:
-    """Return the living child processes of this one by what they are: guardian, policy, plant."""
+    """Return the living child processes of this one by what they are: guardian, policy, plant, driver."""
     found = {}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdecimal():
@@ -216,7 +224,7 @@ def children() -> dict[str, int]:
             continue
         if int(stat[1]) != os.getpid() or stat[0] == "Z":
             continue
-        for name, mark in (("guardian", "edgerl-guardian"), ("policy", "policy_process"), ("plant", "hil.plant")):
+        for name, mark in _MARKS.items():
             if mark in command:
                 found[name] = int(folder.name)
     return found

@@ -13,9 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgerl.errors import PortError
-from edgerl.runtime.drivers import DriverProcess
+from edgerl.runtime.drivers import AttachedDriver, DriverProcess
 from edgerl.runtime.port_key import read_key
-from edgerl.runtime.robots import DriverRobot, GymRobot, PlantProcess, PlantSettings, Robot, RobotProcess, UdpRobot
+from edgerl.runtime.robots import (
+    DriverRobot,
+    GymRobot,
+    PlantProcess,
+    PlantSettings,
+    Robot,
+    RobotProcess,
+    ShmRobot,
+    UdpRobot,
+)
 from edgerl.runtime.session import Session, Terms, open_session
 from edgerl.runtime.shm_session import open_shm_session
 
@@ -51,7 +60,7 @@ class Connection:
 
     session: Session
     process: RobotProcess | None
-    """The robot's, where we started it."""
+    """The robot's, where there is one on this machine."""
     same_clock: bool
     """Whether its stamps are of this machine's clock."""
     warnings: tuple[str, ...]
@@ -92,6 +101,11 @@ def connect(
     elif isinstance(robot, DriverRobot):
         process = driver = stack.enter_context(DriverProcess(robot.class_name, priority=access.priority))
         session = _ask_driver(driver, terms, meanwhile)
+    elif isinstance(robot, ShmRobot):
+        process = found = AttachedDriver(robot.name)
+        session = open_shm_session(
+            found.connection, terms, found.name, timeout_s=DRIVER_TIMEOUT_S, meanwhile=meanwhile
+        )  # fmt: skip
     else:
         session = _ask_udp(robot, terms, access, warnings, meanwhile)
     stack.enter_context(session)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from edgerl.errors import GuardianError, LoopError, PolicyProcessError
+from edgerl.errors import GuardianError, LoopError, PolicyProcessError, PortError
 from edgerl.runtime import standing
 from edgerl.runtime.control.messages import Stage
 from edgerl.runtime.course import Course, End, Progress
@@ -87,6 +87,7 @@ class Drive:
         Raises:
             PolicyProcessError: The policy process did not get ready.
             LoopError: The guardian did not arm, in a run that arms by itself.
+            PortError: The robot's process ended before.
             GuardianError: It died before it was armed.
         """
         try:
@@ -135,8 +136,11 @@ class Drive:
         """Return the end of the run, where this status is one; go on to the next stage where it is time."""
         if self._interrupts.count:
             return self._obey_terminal()
-        if self._armed and self._plant and not self._plant.alive:
-            return End("fault", f"The robot's process ended before its job was done: it {self._plant.obituary()}.")
+        if self._plant and not self._plant.alive:
+            how = self._plant.obituary()
+            if not self._armed:
+                raise PortError(f"The robot's process ended before the policy was in charge: it {how}")
+            return End("fault", f"The robot's process ended before its job was done: it {how}.")
         resetting = self.stage == "stopped" or (self.stage == "arming" and not self._arm_sent)
         if status.mode in _LATCHED and not resetting:
             return self._judge_fault(status)

@@ -72,6 +72,7 @@ class DriverLoop:
         self._posted, self._answered = 0, 0
         self._valid_until_ns: int | None = None
         self._lockstep = False
+        self._mode = int(Mode.SAFE)
         self.last_command_ns = time.monotonic_ns()
         """When the last command was acted on; before the first one, when the session began."""
         self._commands = self._expired = self._lapses = self._missed = 0
@@ -96,6 +97,8 @@ class DriverLoop:
             at_ns = self._next(at_ns)
             if self._lockstep:
                 self._act(time.monotonic_ns() + PATIENCE_NS, until_answered=True)
+                if self._mode != Mode.ACTIVE:  # standing still is no race
+                    time.sleep(max(0, at_ns - time.monotonic_ns()) * 1e-9)
             elif self._paced_here:
                 self._act(at_ns, until_answered=False)
             else:
@@ -181,6 +184,7 @@ class DriverLoop:
             return
         self._robot.write(RobotCommand(command.values, Mode(command.mode), Source(command.source)), left_ns)
         self._commands += 1
+        self._mode = command.mode
         self._answered = command.state_sequence
         self._valid_until_ns = valid_until_ns
         self.last_command_ns = time.monotonic_ns()

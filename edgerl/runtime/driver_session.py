@@ -155,9 +155,9 @@ def greet(
     return _open(connection, robot, request)
 
 
-def refuse_busy(connection: socket.socket, *, timeout_s: float) -> None:
-    """Tell a controller that another one has the robot."""
-    heard = _hear(connection, time.monotonic() + timeout_s, lambda: False)
+def refuse_busy(connection: socket.socket) -> None:
+    """Tell a controller whose HELLO is there that another one has the robot; never waits."""
+    heard = _hear(connection, time.monotonic(), lambda: False)
     if heard is not None:
         hello, fds = heard
         for fd in fds:

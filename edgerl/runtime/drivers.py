@@ -1,7 +1,7 @@
-"""The driver process of a run, seen from its supervisor: started, connected, watched, and let go.
+"""The driver process of a run, seen from its supervisor: started or found, watched, and let go.
 
-It is not killed with its supervisor: while the guardian lives, the robot needs its driver to be made safe. It ends when
-its socket does and no command comes any more.
+One that was started is not killed with its supervisor: while the guardian lives, the robot needs its driver to be made
+safe. It ends when its socket does and no command comes any more.
 """
 
 from __future__ import annotations
@@ -12,11 +12,17 @@ from types import TracebackType
 
 from edgerl import canonical
 from edgerl.errors import DriverError, PortError
+from edgerl.runtime.control.places import dial, folders
+from edgerl.runtime.driver_door import DRIVER_SUFFIX
 from edgerl.runtime.driver_lines import SessionEnd
+from edgerl.runtime.enums import MAX_DATAGRAM
 from edgerl.runtime.plant_lines import EpisodeResult
 from edgerl.runtime.processes import Child, environment, python
+from edgerl.runtime.unix_port import peer_uid
+from edgerl.runtime.wire import Kind
 
 MAX_LINE_BYTES = 65536
+_BYE = Kind.BYE.to_bytes(2, "little")
 _LAST_WORDS_S = 1.0
 
 
@@ -122,3 +128,77 @@ class DriverProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class AttachedDriver:
+    """A driver process that somebody else started.
+
+    Args:
+        name: Under which it waits, or the path of its socket.
+
+    Attributes:
+        connection: Our end of the socket, for the handshake; then the session's.
+
+    Raises:
+        PortError: None waits there, or it is another user's.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = f"The driver shm:{name}"
+        self.episodes: list[EpisodeResult] = []
+        self.connection = _dial(name)
+        self._gone = ""
+
+    @property
+    def fds(self) -> tuple[int, ...]:
+        """Descriptors that become readable when it goes."""
+        return () if self._gone or self.connection.fileno() < 0 else (self.connection.fileno(),)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is there."""
+        return not self._gone
+
+    def listen(self) -> None:
+        """Hear whether it goes; never waits."""
+        if not self.fds:
+            return
+        try:
+            data = self.connection.recv(MAX_DATAGRAM + 1, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._gone = "closed its connection; see what it printed"
+        elif data[6:8] == _BYE:
+            self._gone = "said BYE; see what it printed"
+
+    def finish(self, *, patience_s: float) -> None:
+        """It stays."""
+
+    def obituary(self) -> str:
+        """Return how it went."""
+        return self._gone
+
+
+def _dial(name: str) -> socket.socket:
+    paths = [name] if "/" in name else [f"{folder}/{name}{DRIVER_SUFFIX}" for folder in folders()]
+    for path in paths:
+        try:
+            connected = dial(path)
+        except OSError as error:
+            raise PortError(
+                f"The driver at {path} takes no controller ({error.strerror or error}). Start it as this user, "
+                "or with --group and a group of this user's."
+            ) from error
+        if connected is None:
+            continue
+        if "/" not in name and peer_uid(connected) not in (0, os.geteuid()):
+            connected.close()
+            raise PortError(f"The driver at {path} is another user's. Name it by its path if it is the right one.")
+        return connected
+    raise PortError(
+        f"No driver waits at {', '.join(paths)}. Start one: python -m edgerl.runtime.driver_process --serve {name} "
+        "--robot module:Class"
+    )

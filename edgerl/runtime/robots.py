@@ -25,10 +25,12 @@ from edgerl.runtime.layout import Layout
 from edgerl.runtime.plant_lines import EpisodeResult, Listening, PlantEnd, PlantLine, read_line
 from edgerl.runtime.processes import Child, environment, python
 
-SUPPORTED = "gym:ENV_ID (a Gymnasium environment as the robot), pkg:module:Class (a driver of yours) and udp:HOST:PORT"
+SUPPORTED = (
+    "gym:ENV_ID (a Gymnasium environment as the robot), pkg:module:Class (a driver of yours, started here), shm:NAME "
+    "(one that waits) and udp:HOST:PORT"
+)
 _CLASS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 MAX_LINE_BYTES = 16 * 1024 * 1024
-_ANNOUNCED = {"shm": "a driver process over shared memory"}
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,15 @@ class DriverRobot:
     """``module:Class``."""
 
 
-Robot: TypeAlias = GymRobot | UdpRobot | DriverRobot
+@dataclass(frozen=True)
+class ShmRobot:
+    """A driver process that somebody else started."""
+
+    name: str
+    """Under which it waits, or the path of its socket."""
+
+
+Robot: TypeAlias = GymRobot | UdpRobot | DriverRobot | ShmRobot
 
 
 class RobotProcess(Protocol):
@@ -100,8 +110,8 @@ def parse_robot(text: str) -> Robot:
             return UdpRobot(host, int(port))
     if kind == "pkg" and _CLASS.fullmatch(rest):
         return DriverRobot(rest)
-    if kind in _ANNOUNCED:
-        raise PortError(f"--robot {text}: {_ANNOUNCED[kind]} is not in this version. Supported: {SUPPORTED}.")
+    if kind == "shm" and rest:
+        return ShmRobot(rest)
     raise PortError(f"--robot {text}: not a robot. Supported: {SUPPORTED}, such as gym:HalfCheetah-v5.")
 
 

@@ -204,10 +204,11 @@ class Supervisor:
         self.policies.begin()
 
     def _drain(self) -> None:
-        """Hand everything in the ring to the recorder."""
+        """Hand everything in the ring to the recorder; what comes meanwhile is the next call's, so that it ends."""
         ring, batch = self._memory.ring.address, self._batch
         size, begin, count = batch.itemsize, batch.ctypes.data, 0
-        while True:
+        head = core.ring_head(ring)
+        while self._next_record <= head:
             result = core.read_record(ring, self._next_record, begin + count * size, size)
             if result is Result.OK:
                 self._next_record += 1

@@ -24,6 +24,7 @@ BACKLOG = 16
 _LOCK_S = 2.0
 """A folder that many can read can be locked by any of them, without end."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_REMEDY = "End that run with edgerl stop, or give this one another --name."
 _MODE, _GROUP_MODE = 0o600, 0o660
 _FOLDER_MODE, _GROUP_FOLDER_MODE = 0o700, 0o750
 
@@ -47,12 +48,15 @@ class Listener:
 
     Args:
         options: Where, and for whom.
+        suffix: What the socket's name ends in, where it lies in a folder of ours.
+        remedy: What to do where somebody has the name.
 
     Raises:
         ControlError: No folder can be had, a live run has the name, or the group is not known.
     """
 
-    def __init__(self, options: ControlOptions) -> None:
+    def __init__(self, options: ControlOptions, *, suffix: str = SUFFIX, remedy: str = _REMEDY) -> None:
+        self._suffix, self._remedy = suffix, remedy
         self._group = _group_id(options.group)
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
@@ -87,7 +91,7 @@ class Listener:
         names = [name] if options.exact else [name, *(f"{name}-{number}" for number in range(2, 100))]
         refusals = []
         for folder in folders():
-            refusal = self._try_folder(Path(folder), [f"{folder}/{one}{SUFFIX}" for one in names])
+            refusal = self._try_folder(Path(folder), [f"{folder}/{one}{self._suffix}" for one in names])
             if refusal is None:
                 return
             refusals.append(f"{folder} ({refusal.strerror or refusal})")
@@ -123,9 +127,7 @@ class Listener:
         with _locked(Path(paths[0]).parent):
             self.path = next(itertools.dropwhile(_is_live, paths), "")
             if not self.path:
-                raise ControlError(
-                    f"A run listens at {paths[0]} already. End it with edgerl stop, or give this one another --name."
-                )
+                raise ControlError(f"Somebody listens at {paths[0]} already. {self._remedy}")
             check_length(self.path)
             self._bind()
 
