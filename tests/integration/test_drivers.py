@@ -248,7 +248,8 @@ from edgerl.envelope import Degrade
 from edgerl.runtime.run import RunOptions, run_load
 from tests.integration.test_drivers import load
 options = RunOptions(arm=True, heartbeat_timeout_ns=300_000_000)
-run_load(load(degrade=Degrade(19, 20)), sys.argv[1], Path(sys.argv[2]), options, lambda progress: print(int(progress.mode), flush=True))
+show = lambda progress: print(int(progress.mode), flush=True)
+run_load(load(degrade=Degrade(19, 20)), sys.argv[1], Path(sys.argv[2]), options, show)
 """
 
 
