@@ -11,7 +11,7 @@ from edgerl.runtime import core, wire
 from edgerl.runtime.enums import Dtype
 from edgerl.runtime.layout import Channel, Layout, layout_of
 from edgerl.runtime.observation_config import apply_terms
-from edgerl.runtime.robots import GymRobot, UdpRobot, parse_robot
+from edgerl.runtime.robots import DriverRobot, GymRobot, ShmRobot, UdpRobot, parse_robot
 from edgerl.runtime.session import Terms, open_session
 from edgerl.runtime.wire import Header, Hello, Refusal, WelcomeFlag
 from edgerl.spec import Action, History, Input, PolicySpec, Provenance, Robot, Term, opaque_term, packed
@@ -129,10 +129,14 @@ def test_robots_are_named_by_kind() -> None:
     assert parse_robot("gym:HalfCheetah-v5") == GymRobot("HalfCheetah-v5")
     assert parse_robot("gym:my.module:Env-v0") == GymRobot("my.module:Env-v0")
     assert parse_robot("udp:10.0.0.2:4000") == UdpRobot("10.0.0.2", 4000)
+    assert parse_robot("pkg:my_robots.walker:Walker") == DriverRobot("my_robots.walker:Walker")
+    assert parse_robot("shm:walker") == ShmRobot("walker")
+    assert parse_robot("shm:/run/walker.driver") == ShmRobot("/run/walker.driver")
 
 
 @pytest.mark.parametrize(
-    "text", ["", "gym", "gym:", "udp:1", "udp::1", "udp:h:0", "udp:h:70000", "udp:h:x", "shm:a", "pkg:A"]
+    "text",
+    ["", "gym", "gym:", "udp:1", "udp::1", "udp:h:0", "udp:h:70000", "udp:h:x", "shm:", "pkg:A", "pkg:a/b:C", "pkg:a:"],
 )
 def test_other_robots_are_refused_with_the_supported_ones(text) -> None:
     with pytest.raises(PortError, match="Supported: gym:ENV_ID"):
