@@ -12,22 +12,12 @@ static uint32_t blockers_of(const erl_loop *loop, uint32_t events) {
     uint32_t blockers = 0;
     /* The first action is held against the safe command or the start pose, so one must have been sent. */
     blockers |= loop->tick.observed && erl_source_written(loop) ? 0u : ERL_ARM_NO_STATE;
-    blockers |= (events & (1u << ERL_EVENT_STATE_FAULT)) != 0 ? ERL_ARM_STATE_FAULT : 0u;
+    blockers |= (events & ERL_STATE_FAULTS) != 0 ? ERL_ARM_STATE_FAULT : 0u;
+    blockers |= loop->dead_man_held ? 0u : ERL_ARM_DEAD_MAN;
     blockers |= (events & (1u << ERL_EVENT_ESTOP)) != 0 ? ERL_ARM_ESTOP : 0u;
     blockers |= (events & (1u << ERL_EVENT_DONE)) != 0 ? ERL_ARM_DONE : 0u;
     blockers |= policy && (events & (1u << ERL_EVENT_POLICY_FAULT)) == 0 ? 0u : ERL_ARM_POLICY_NOT_READY;
     return blockers;
-}
-
-static uint32_t start_blockers(const erl_loop *loop) {
-    for (uint32_t i = 0; i < loop->config.state_count; i++) {
-        const erl_state_channel *channel = &loop->config.states[i];
-        const float value = loop->state.values[i];
-        if (!(value >= channel->start_low && value <= channel->start_high)) {
-            return ERL_ARM_OUTSIDE_START;
-        }
-    }
-    return 0;
 }
 
 /* Gives up after arm_ticks states, so that a wish from long ago never comes true by surprise. */
@@ -37,10 +27,18 @@ static void not_armed(erl_loop *loop, uint32_t blockers) {
     loop->status.arm_refused += loop->arm_left == 0;
 }
 
+static uint32_t missing(uint32_t met) {
+    if ((met & (1u << ERL_EVENT_STATE_FAULT)) != 0) {
+        return ERL_ARM_STATE_FAULT;
+    }
+    return (met & (1u << ERL_EVENT_REJECT)) != 0 ? ERL_ARM_REJECTED : ERL_ARM_ACTION_LATE;
+}
+
 static uint32_t try_to_arm(erl_loop *loop) {
-    const uint32_t met = erl_loop_ask(loop, true, true);
+    loop->restart = true;
+    const uint32_t met = erl_loop_ask(loop, true);
     if (met != 0) {
-        not_armed(loop, (met & (1u << ERL_EVENT_REJECT)) != 0 ? ERL_ARM_REJECTED : ERL_ARM_ACTION_LATE);
+        not_armed(loop, missing(met));
         return met;
     }
     loop->arm_left = 0;
@@ -59,14 +57,14 @@ uint32_t erl_loop_arm(erl_loop *loop, uint32_t events) {
     const bool prepares = loop->mode == ERL_MODE_SAFE && loop->config.prepare_ns != 0;
     uint32_t blockers = blockers_of(loop, events);
     if (blockers == 0 && !prepares) {
-        blockers = start_blockers(loop);
+        blockers = erl_state_in_start_set(loop) ? 0u : ERL_ARM_OUTSIDE_START;
     }
     if (blockers != 0) {
         not_armed(loop, blockers);
         return events;
     }
-    if (events != 0) {
+    if ((events & ~ERL_ASKED_BESIDE) != 0) {
         return events;
     }
-    return prepares ? 1u << ERL_EVENT_PREPARE : try_to_arm(loop);
+    return events | (prepares ? 1u << ERL_EVENT_PREPARE : try_to_arm(loop));
 }

@@ -8,6 +8,7 @@
  */
 #include "internal.h"
 
+#include <math.h>
 #include <string.h>
 
 #define MAX_TAKES 4096u
@@ -16,8 +17,22 @@ static uint64_t now(const erl_loop *loop) {
     return loop->port.now_ns(loop->port.context);
 }
 
-static void post(erl_loop *loop, bool reset) {
-    loop->episode += reset;
+/* A reset that could not be posted is not forgotten. */
+static bool post(erl_loop *loop) {
+    const erl_inputs inputs = {
+        .state = loop->state.values,
+        .gravity = loop->gravity,
+        .operators = loop->operators,
+        .last_raw = loop->last_raw,
+    };
+    if (loop->restart) {
+        memset(loop->last_raw, 0, sizeof loop->last_raw);
+    }
+    if (!erl_assemble(&loop->config, &inputs, loop->restart, loop->observation)) {
+        return false;
+    }
+    loop->episode += loop->restart;
+    loop->restart = false;
     const erl_observation_header header = {
         .sequence = loop->tick.tick,
         .stamp_ns = loop->tick.tick_ns,
@@ -28,6 +43,7 @@ static void post(erl_loop *loop, bool reset) {
     };
     loop->tick.post_ns = now(loop); /* before the policy is woken: it may answer before this process runs again */
     erl_observation_post(loop->segments.observation, &header, loop->observation);
+    return true;
 }
 
 /* Epoch 0 is nobody: its answers would be those of a policy that is gone. */
@@ -60,9 +76,22 @@ static bool take(erl_loop *loop) {
     return false;
 }
 
+/* What the policy is to observe of itself from now on; not finite, it would spoil every observation to come. */
+static bool remember_raw(erl_loop *loop) {
+    for (uint32_t i = 0; i < loop->config.raw_count; i++) {
+        if (!isfinite(loop->action.raw[i])) {
+            return false;
+        }
+    }
+    memcpy(loop->last_raw, loop->action.raw, loop->config.raw_count * sizeof(float));
+    return true;
+}
+
 /* 0: loop->judged may be written. */
-uint32_t erl_loop_ask(erl_loop *loop, bool reset, bool first) {
-    post(loop, reset);
+uint32_t erl_loop_ask(erl_loop *loop, bool first) {
+    if (!post(loop)) {
+        return 1u << ERL_EVENT_STATE_FAULT;
+    }
     if (!take(loop)) {
         loop->status.actions_late++;
         return 1u << ERL_EVENT_ACTION_LATE;
@@ -72,6 +101,11 @@ uint32_t erl_loop_ask(erl_loop *loop, bool reset, bool first) {
     loop->tick.epoch = loop->action.epoch;
     loop->tick.action_sequence = loop->action.sequence;
     memcpy(loop->action_said, loop->action.values, sizeof loop->action_said);
+    if (!remember_raw(loop)) {
+        loop->tick.causes = ERL_CAUSE_NOT_FINITE;
+        loop->status.rejected++;
+        return 1u << ERL_EVENT_REJECT;
+    }
     if (first) {
         return erl_inner_try(loop, &loop->inner, loop->action_said);
     }

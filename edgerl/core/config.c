@@ -26,7 +26,7 @@ static const char *const FAULT_NAMES[ERL_CONFIG_FAULT_COUNT] = {
     "an observation term or one of its values is of an unknown kind, names what is not there, or is outside the record",
     "a fallback ladder has too many rungs, a source that is no rung, or for state faults one that needs a state",
     "an operator value needs low <= timeout_value <= high, all finite, and an operator_timeout",
-    "the attitude is of an unknown kind, outside the state, or a cosine is outside [-1, 1]",
+    "the attitude is of an unknown kind, outside the state, or a cosine is outside [-1, 1] or limits no attitude",
     "the clock is neither grid nor robot, or the inner law is unknown",
     "the robot port is neither UDP nor shared memory, or has tags where it takes none, or no room for state and tag",
     ("a segment cannot be mapped, is too small, or has another header; or the robot is not one connected UDP socket or "
@@ -164,11 +164,13 @@ static bool cosine_valid(float value) {
 
 static bool attitude_valid(const erl_config *config) {
     const uint32_t channels = config->attitude == ERL_ATTITUDE_GRAVITY ? 3u : 4u;
+    const bool limited = config->tilt_cos != -1.0f || config->start_tilt_cos != -1.0f;
     return config->attitude < ERL_ATTITUDE_COUNT && cosine_valid(config->tilt_cos) &&
            cosine_valid(config->start_tilt_cos) &&
-           (config->attitude == ERL_ATTITUDE_NONE ||
-            (config->attitude_channel < config->state_count &&
-             channels <= config->state_count - config->attitude_channel));
+           (config->attitude == ERL_ATTITUDE_NONE
+                ? !limited
+                : config->attitude_channel < config->state_count &&
+                      channels <= config->state_count - config->attitude_channel);
 }
 
 static bool kinds_valid(const erl_config *config) {

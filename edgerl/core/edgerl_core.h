@@ -741,6 +741,14 @@ ERL_API uint32_t erl_envelope_replay(const erl_command_channel *channels, uint32
                                      uint64_t seed_ns, uint64_t rows, const float *commands, const uint64_t *times_ns,
                                      const uint8_t *episode_start, uint8_t *verdicts, float *written);
 
+/* The assembler on arrays. Row i is one tick of the policy: states are rows * state_count, operators rows *
+ * operator_count (in use: limited already), raws rows * raw_count (of the last action before the row). reset[i] != 0
+ * begins an episode. records are rows * observation_bytes; made[i] is 1, or 0 where a value of the row was not finite
+ * or its type cannot hold it, so that the record is still the one before. ERL_BAD: erl_config_check refuses. */
+ERL_API uint32_t erl_assembler_replay(const erl_config *config, uint64_t rows, const float *states,
+                                      const float *operators, const float *raws, const uint8_t *reset,
+                                      uint8_t *records, uint8_t *made);
+
 /* The loop itself. */
 ERL_API uint64_t erl_loop_bytes(void);
 ERL_API uint32_t erl_loop_start(erl_loop *loop, const erl_config *config, const erl_segments *segments,

@@ -86,6 +86,8 @@ void erl_bucket_push(erl_bucket *bucket, bool degraded);
 bool erl_bucket_full(const erl_bucket *bucket);
 
 /* modes.c */
+#define ERL_STATE_FAULTS \
+    ((1u << ERL_EVENT_STATE_FROZEN) | (1u << ERL_EVENT_STATE_LIMIT) | (1u << ERL_EVENT_STATE_FAULT))
 erl_transition erl_modes_cell(uint32_t mode, uint32_t event);
 uint32_t erl_modes_governing(uint32_t mode, uint32_t events);
 uint32_t erl_modes_ladder(uint32_t event, uint32_t events);
@@ -95,7 +97,16 @@ uint32_t erl_modes_resolve(uint32_t source, uint32_t on_reject, bool has_last, c
 
 /* assembler.c */
 bool erl_terms_valid(const erl_config *config);
-bool erl_assemble(const erl_config *config, const float *state, uint8_t *record);
+
+/* What the elements of an observation are read from. */
+typedef struct erl_inputs {
+    const float *state;
+    const float *gravity;   /* 3 */
+    const float *operators; /* in use: limited, or their time-out values */
+    const float *last_raw;
+} erl_inputs;
+
+bool erl_assemble(const erl_config *config, const erl_inputs *inputs, bool reset, uint8_t *record);
 
 /* prepare.c */
 typedef struct erl_ramp {
@@ -189,6 +200,7 @@ struct erl_loop {
     erl_port port;
     erl_envelope envelope;
     erl_bucket bucket;
+    erl_bucket jitter;
     erl_status status;
     erl_requests_seen seen;
     uint32_t mode;
@@ -200,6 +212,8 @@ struct erl_loop {
     uint64_t next_ns;       /* the next grid point */
     uint64_t last_tick_ns;  /* the tick's clock at the last tick */
     uint64_t last_start_ns; /* CLOCK_MONOTONIC at the last tick */
+    uint64_t last_state_ns; /* CLOCK_MONOTONIC at the last tick that took a state */
+    uint64_t late_ns;       /* how late this tick began, periods without a tick included */
     uint64_t command_sequence;
     uint32_t arm_left; /* ticks until a wanted ARM is given up; 0: none is wanted */
     uint32_t ladder;     /* erl_ladder_class that FALLBACK goes down */
@@ -213,6 +227,15 @@ struct erl_loop {
     bool has_state;
     erl_state state;    /* the newest one taken */
     erl_state incoming; /* being parsed */
+    float state_before[ERL_MAX_STATES];  /* values of the state before */
+    uint32_t unchanged[ERL_MAX_STATES]; /* how often a channel's value came again */
+    float gravity[3];                   /* direction in the body's frame, of the newest state */
+    uint32_t operator_seen;
+    erl_operator operator_said;        /* the last that made sense */
+    float operators[ERL_MAX_OPERATOR]; /* in use in this tick */
+    bool dead_man_held;                /* or none is needed */
+    bool restart;                      /* the next observation begins an episode */
+    float last_raw[ERL_MAX_COMMANDS];  /* of the last action taken in this episode */
     erl_action action;
     float action_said[ERL_MAX_COMMANDS];
     erl_inner inner;   /* of the acting policy */
@@ -260,6 +283,20 @@ bool erl_source_fill(erl_loop *loop, uint32_t source, uint32_t mode);
 /* sense.c: waits for this tick's time and takes the newest state */
 uint32_t erl_loop_sense(erl_loop *loop); /* event bits */
 
+/* state.c */
+bool erl_gravity(const erl_config *config, const float *state, float *gravity);
+uint32_t erl_state_judge(erl_loop *loop); /* event bits */
+bool erl_state_in_start_set(const erl_loop *loop);
+
+/* operator.c */
+uint32_t erl_loop_operator(erl_loop *loop); /* event bits */
+
+/* watch.c */
+uint32_t erl_loop_watch(erl_loop *loop); /* event bits */
+
+/* Beside these the policy is asked as if nothing had been met. */
+#define ERL_ASKED_BESIDE ((1u << ERL_EVENT_OPERATOR_LOST) | (1u << ERL_EVENT_OVERRUN))
+
 /* requests.c */
 uint32_t erl_loop_poll_requests(erl_loop *loop);    /* event bits */
 bool erl_loop_request_urgent(const erl_loop *loop); /* one that cannot wait for a state */
@@ -268,6 +305,6 @@ bool erl_loop_request_urgent(const erl_loop *loop); /* one that cannot wait for 
 uint32_t erl_loop_arm(erl_loop *loop, uint32_t events); /* event bits, with those of the arming */
 
 /* ask.c: observation to policy, action back, envelope; `first`: of a policy that is to take over */
-uint32_t erl_loop_ask(erl_loop *loop, bool reset, bool first); /* event bits of the asking */
+uint32_t erl_loop_ask(erl_loop *loop, bool first); /* event bits of the asking */
 
 #endif

@@ -27,6 +27,7 @@ uint32_t erl_loop_start(erl_loop *loop, const erl_config *config, const erl_segm
     loop->seen.heartbeat_ns = loop->last_start_ns;
     erl_envelope_start(&loop->envelope, loop->config.commands, loop->config.command_count);
     erl_bucket_start(&loop->bucket, loop->config.bucket_limit, loop->config.bucket_window);
+    erl_bucket_start(&loop->jitter, loop->config.jitter_limit, loop->config.jitter_window);
     loop->status.phase = ERL_PHASE_READY;
     return ERL_CONFIG_OK;
 }
@@ -53,5 +54,6 @@ void erl_loop_enter(erl_loop *loop, uint32_t next, uint32_t event) {
         loop->status.arm_blockers |= ERL_ARM_NOT_SAFE_MODE;
         loop->status.arm_refused++;
     }
+    erl_bucket_start(&loop->jitter, loop->config.jitter_limit, loop->config.jitter_window);
     loop->mode = next;
 }

@@ -190,13 +190,10 @@ uint32_t erl_modes_governing(uint32_t mode, uint32_t events) {
     return governing;
 }
 
-#define STATE_FAULTS \
-    ((1u << ERL_EVENT_STATE_FROZEN) | (1u << ERL_EVENT_STATE_LIMIT) | (1u << ERL_EVENT_STATE_FAULT))
-
 /* The ladder that a fault leads onto: the state's wherever the state is in doubt, too. A full bucket is the state's
  * fault where the state was missing in this tick. */
 uint32_t erl_modes_ladder(uint32_t event, uint32_t events) {
-    if ((events & STATE_FAULTS) != 0) {
+    if ((events & ERL_STATE_FAULTS) != 0) {
         return ERL_LADDER_STATE;
     }
     switch (event) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * replay.c: the guardian's envelope on recorded commands, for `edgerl pack` and for tests. It decides as tick.c does
- * in ACTIVE: a good or saturated row is written, a rejected one writes what on_reject says.
+ * replay.c: the guardian's envelope on recorded commands, and its assembler on recorded states, for `edgerl pack` and
+ * for tests. The envelope decides as tick.c does in ACTIVE: a good or saturated row is written, a rejected one writes
+ * what on_reject says. The assembler goes on as ask.c does: a reset waits for the next row that can be made.
  */
 #include "internal.h"
 
@@ -70,6 +71,30 @@ uint32_t erl_envelope_replay(const erl_command_channel *channels, uint32_t count
         const uint32_t source = (all & ERL_VERDICT_REJECTED) != 0 ? on_reject : ERL_SOURCE_POLICY;
         write_row(&envelope, source, source != last_source, candidate, written + row * count);
         last_source = source;
+    }
+    return ERL_OK;
+}
+
+uint32_t erl_assembler_replay(const erl_config *config, uint64_t rows, const float *states, const float *operators,
+                              const float *raws, const uint8_t *reset, uint8_t *records, uint8_t *made) {
+    static const float no_raw[ERL_MAX_COMMANDS];
+    uint8_t record[ERL_MAX_OBSERVATION_BYTES] = {0};
+    float gravity[3];
+    bool restart = true;
+    if (erl_config_check(config) != ERL_CONFIG_OK) {
+        return ERL_BAD;
+    }
+    for (uint64_t row = 0; row < rows; row++) {
+        restart = restart || reset[row] != 0;
+        const erl_inputs inputs = {
+            .state = states + row * config->state_count,
+            .gravity = gravity,
+            .operators = operators + row * config->operator_count,
+            .last_raw = restart ? no_raw : raws + row * config->raw_count,
+        };
+        made[row] = erl_gravity(config, inputs.state, gravity) && erl_assemble(config, &inputs, restart, record);
+        restart = restart && !made[row];
+        memcpy(records + row * config->observation_bytes, record, config->observation_bytes);
     }
     return ERL_OK;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * sense.c: the front half of a tick: waits for its time, takes the newest state that arrived, and says what is wrong
- * with it. Clocks: an absolute grid on CLOCK_MONOTONIC (missed points are counted, never replayed), or lockstep, where
- * the robot waits for each command and time is its own stamp.
+ * with it. Clocks: an absolute grid on CLOCK_MONOTONIC (missed points are counted, never replayed); the robot's own,
+ * where the arrival of a state is the tick and its stamp the time; or lockstep, where the robot waits for each command.
  *
  * It reads a bounded number of datagrams, decides nothing, and never waits longer than state_timeout_ns.
  */
@@ -97,6 +97,7 @@ static void wait_for_grid(erl_loop *loop) {
     const uint64_t start_ns = now(loop);
     const uint64_t late_ns = start_ns > loop->next_ns ? start_ns - loop->next_ns : 0;
     const uint64_t missed = late_ns / loop->config.period_ns;
+    loop->late_ns = late_ns;
     loop->tick.missed_periods = missed < UINT32_MAX ? (uint32_t)missed : UINT32_MAX;
     loop->tick.scheduled_ns = loop->next_ns + missed * loop->config.period_ns;
     loop->tick.start_ns = start_ns;
@@ -115,23 +116,43 @@ static void choose_clock(erl_loop *loop) {
     }
     const bool lockstep = loop->config.allow_lockstep != 0 && (loop->state.flags & ERL_STATE_LOCKSTEP) != 0;
     const uint32_t before = loop->status.clock;
-    loop->status.clock = lockstep ? ERL_CLOCK_LOCKSTEP : ERL_CLOCK_GRID;
-    if (before == ERL_CLOCK_WAITING && !lockstep) {
+    loop->status.clock = lockstep ? ERL_CLOCK_LOCKSTEP : loop->config.clock;
+    const bool grid = loop->status.clock == ERL_CLOCK_GRID;
+    if (before == ERL_CLOCK_WAITING && grid) {
         loop->next_ns = loop->tick.start_ns + loop->config.lead_ns;
         wait_for_grid(loop);
-    } else if (before == ERL_CLOCK_LOCKSTEP && !lockstep) {
+    } else if (before == ERL_CLOCK_LOCKSTEP && grid) {
         loop->next_ns = loop->tick.start_ns + loop->config.period_ns + loop->config.lead_ns;
     }
 }
 
-/* How much of the tick's clock went by. In lockstep the robot's time stands still without a state, so nothing may
- * move; what counts real time there (the fallback ladder) takes it from CLOCK_MONOTONIC. */
+/* On the robot's clock: when this state was due, had it taken as long as the one before, and how many of the robot's
+ * periods went by without a tick. The states that were passed over are counted as skipped, never caught up with. */
+static void compare_with_robot(erl_loop *loop) {
+    erl_tick_header *tick = &loop->tick;
+    const uint64_t passed_ns = loop->state.stamp_ns - loop->last_tick_ns;
+    const uint64_t real_ns = tick->start_ns - loop->last_state_ns;
+    const uint64_t period_ns = loop->config.period_ns;
+    const uint64_t periods = passed_ns / period_ns + (passed_ns % period_ns >= period_ns - period_ns / 2u);
+    const uint64_t missed = periods > 1 ? periods - 1u : 0;
+    loop->late_ns = real_ns > passed_ns ? real_ns - passed_ns : 0;
+    tick->scheduled_ns = tick->start_ns - loop->late_ns;
+    tick->missed_periods = missed < UINT32_MAX ? (uint32_t)missed : UINT32_MAX;
+    loop->status.missed_periods += missed;
+}
+
+/* How much of the tick's clock went by. Where it is the robot's it stands still without a state, so nothing may move;
+ * what counts real time there (the fallback ladder) takes it from CLOCK_MONOTONIC. */
 static void advance(erl_loop *loop, uint32_t clock_before) {
     erl_tick_header *tick = &loop->tick;
-    const bool frozen = loop->status.clock == ERL_CLOCK_LOCKSTEP && !tick->observed;
+    const bool by_stamps = loop->status.clock == ERL_CLOCK_LOCKSTEP || loop->status.clock == ERL_CLOCK_ROBOT;
+    const bool frozen = by_stamps && !tick->observed;
+    if (tick->observed && loop->status.clock == ERL_CLOCK_ROBOT && clock_before == ERL_CLOCK_ROBOT) {
+        compare_with_robot(loop);
+    }
     const uint64_t real_ns = tick->start_ns - loop->last_start_ns;
     tick->tick_ns = tick->scheduled_ns;
-    if (loop->status.clock == ERL_CLOCK_LOCKSTEP) {
+    if (by_stamps) {
         tick->tick_ns = tick->observed ? loop->state.stamp_ns : loop->last_tick_ns;
     }
     uint64_t elapsed_ns = tick->tick_ns - loop->last_tick_ns;
@@ -144,28 +165,30 @@ static void advance(erl_loop *loop, uint32_t clock_before) {
     loop->ladder_ns += frozen ? real_ns : elapsed_ns;
     loop->last_tick_ns = tick->tick_ns;
     loop->last_start_ns = tick->start_ns;
+    loop->last_state_ns = tick->observed ? tick->start_ns : loop->last_state_ns;
     tick->clock = (uint8_t)loop->status.clock;
     const uint64_t from_ns = loop->status.clock == ERL_CLOCK_GRID ? tick->scheduled_ns : tick->start_ns;
     loop->deadline_ns = from_ns + loop->config.budget_ns;
 }
 
-static uint32_t judge_state(erl_loop *loop) {
+static uint32_t judge(erl_loop *loop) {
     const uint32_t flags = loop->tick.state_flags;
+    /* On the robot's clock a time-out is a tick without a state; anywhere else there is no tick without one. */
+    const bool timed_out = loop->timed_out && loop->status.clock != ERL_CLOCK_ROBOT;
     uint32_t events = 0;
-    loop->tick.state_sequence = loop->state.sequence;
-    loop->tick.stamp_ns = loop->state.stamp_ns;
     if (loop->tick.observed) {
         loop->status.states_taken++;
         loop->status.state_sequence = loop->state.sequence;
         loop->status.state_flags = flags;
-        events |= erl_assemble(&loop->config, loop->state.values, loop->observation) ? 0u : 1u << ERL_EVENT_STATE_FAULT;
+        loop->restart = loop->restart || (flags & ERL_STATE_EPISODE_START) != 0;
+        events |= erl_state_judge(loop);
     } else {
         loop->status.states_lost += loop->has_state;
         events |= 1u << ERL_EVENT_STATE_LOST;
     }
     loop->tick.state_sequence = loop->state.sequence;
     loop->tick.stamp_ns = loop->state.stamp_ns;
-    events |= loop->bye || loop->timed_out ? 1u << ERL_EVENT_STATE_FAULT : 0u;
+    events |= loop->bye || timed_out ? 1u << ERL_EVENT_STATE_FAULT : 0u;
     events |= (flags & ERL_STATE_ESTOP) != 0 ? 1u << ERL_EVENT_ESTOP : 0u;
     events |= (flags & ERL_STATE_DONE) != 0 ? 1u << ERL_EVENT_DONE : 0u;
     return events;
@@ -175,6 +198,7 @@ uint32_t erl_loop_sense(erl_loop *loop) {
     const uint32_t clock_before = loop->status.clock;
     memset(&loop->tick, 0, sizeof loop->tick);
     loop->drained = 0;
+    loop->late_ns = 0;
     loop->timed_out = false;
     loop->bye = false;
     if (clock_before == ERL_CLOCK_GRID) {
@@ -184,5 +208,5 @@ uint32_t erl_loop_sense(erl_loop *loop) {
     }
     choose_clock(loop);
     advance(loop, clock_before);
-    return judge_state(loop);
+    return judge(loop);
 }

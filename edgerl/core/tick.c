@@ -10,7 +10,9 @@
 #include <math.h>
 #include <string.h>
 
-#define DEGRADED ((1u << ERL_EVENT_ACTION_LATE) | (1u << ERL_EVENT_STATE_LOST) | (1u << ERL_EVENT_REJECT))
+#define DEGRADED                                                                                                       \
+    ((1u << ERL_EVENT_ACTION_LATE) | (1u << ERL_EVENT_STATE_LOST) | (1u << ERL_EVENT_REJECT) |                         \
+     (1u << ERL_EVENT_OVERRUN))
 
 /* Only an ACTIVE tick can degrade: before, there is nothing to lose, and after, it is lost already. */
 static uint32_t count_degraded(erl_loop *loop, uint32_t events) {
@@ -29,8 +31,8 @@ static uint32_t ask(erl_loop *loop, uint32_t events) {
     if (loop->arm_left > 0) {
         return erl_loop_arm(loop, events);
     }
-    if (loop->mode == ERL_MODE_ACTIVE && events == 0) {
-        return erl_loop_ask(loop, (loop->tick.state_flags & ERL_STATE_EPISODE_START) != 0, false);
+    if (loop->mode == ERL_MODE_ACTIVE && (events & ~ERL_ASKED_BESIDE) == 0) {
+        return events | erl_loop_ask(loop, false);
     }
     return events;
 }
@@ -42,6 +44,8 @@ static uint32_t meet(erl_loop *loop) {
         erl_source_seed(loop);
     }
     events |= erl_loop_poll_requests(loop);
+    events |= erl_loop_operator(loop);
+    events |= erl_loop_watch(loop);
     if (loop->mode == ERL_MODE_FALLBACK && loop->ladder_ns >= erl_ladder_ns(&loop->config.ladders[loop->ladder])) {
         events |= 1u << ERL_EVENT_LADDER_END;
     }
@@ -100,22 +104,25 @@ static bool send_command(erl_loop *loop, uint32_t source, uint32_t mode) {
     return true;
 }
 
-/* A command that the kernel did not take was not written: the envelope goes on from the one before. */
+/* A command that the kernel did not take was not written: the envelope goes on from the one before, and from its
+ * source. */
 static void write_command(erl_loop *loop, uint32_t source, uint32_t mode) {
-    if (source != ERL_SOURCE_LAPSE) {
-        const bool pd = erl_source_fill(loop, source, mode);
-        if (send_command(loop, source, mode)) {
-            erl_envelope_commit(&loop->envelope, loop->last_source != source, loop->command);
-            memcpy(loop->held, loop->wanted, sizeof loop->held);
-            loop->holds_pd = pd;
-            loop->has_written = true;
-            loop->silent_ns = 0;
-            if (source == ERL_SOURCE_RAMP) {
-                erl_ramp_written(loop, loop->command);
-            }
+    if (source == ERL_SOURCE_LAPSE) {
+        loop->last_source = source;
+        return;
+    }
+    const bool pd = erl_source_fill(loop, source, mode);
+    if (send_command(loop, source, mode)) {
+        erl_envelope_commit(&loop->envelope, loop->last_source != source, loop->command);
+        memcpy(loop->held, loop->wanted, sizeof loop->held);
+        loop->last_source = source;
+        loop->holds_pd = pd;
+        loop->has_written = true;
+        loop->silent_ns = 0;
+        if (source == ERL_SOURCE_RAMP) {
+            erl_ramp_written(loop, loop->command);
         }
     }
-    loop->last_source = source;
 }
 
 static uint8_t *put_floats(uint8_t *at, const float *values, uint32_t count, bool known) {
@@ -134,7 +141,7 @@ static void record(erl_loop *loop) {
     at = put_floats(at, loop->action_said, config->action_count, loop->tick.action_ns != 0);
     at = put_floats(at, loop->command, config->command_count, loop->tick.write_ns != 0);
     at = put_floats(at, NULL, config->action_count, false);
-    (void)put_floats(at, NULL, config->operator_count, false);
+    (void)put_floats(at, loop->operators, config->operator_count, true);
     erl_ring_append(loop->segments.ring, config, loop->record);
 }
 

@@ -157,6 +157,7 @@ _SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     "erl_event_name": (_TEXT, [_U32]),
     "erl_source_name": (_TEXT, [_U32]),
     "erl_envelope_replay": (_U32, [_P, _U32, _U32, _U64, _U64, _P, _P, _P, _P, _P]),
+    "erl_assembler_replay": (_U32, [_P, _U64, _P, _P, _P, _P, _P, _P]),
     "erl_loop_bytes": (_U64, []),
     "erl_loop_start": (_U32, [_P, _P, _P, _P]),
     "erl_tick": (_U32, [_P]),

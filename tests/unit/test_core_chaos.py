@@ -10,7 +10,19 @@ import numpy as np
 import pytest
 
 from edgerl.runtime import core, structs, wire
-from edgerl.runtime.enums import Event, LadderClass, Mode, OnViolation, Request, Result, Source, StateFlag
+from edgerl.runtime.enums import (
+    Clock,
+    Dtype,
+    ElementSource,
+    Event,
+    LadderClass,
+    Mode,
+    OnViolation,
+    Request,
+    Result,
+    Source,
+    StateFlag,
+)
 from tests import core_world
 from tests.core_world import (
     EPOCH,
@@ -62,6 +74,7 @@ class Chaos:
         self.world = World(self._config(KINDS[seed % len(KINDS)]))
         self.world.policy = self._answer
         self.lockstep = False
+        self.stuck = 0
         self.last: list[float] | None = None
         self.silent_ns = 0
         self.before: structs.TickHeader | None = None
@@ -78,6 +91,17 @@ class Chaos:
             "state_grace_ns": pick([0, 3 * MS]),
             "prepare_ns": pick([0, 30 * MS]),
             "blend_ns": pick([0, 40 * MS]),
+            "clock": pick([Clock.GRID, Clock.GRID, Clock.ROBOT]),
+            "jitter_budget_ns": pick([0, 500_000, 2 * MS]),
+            "jitter_limit": pick([1, 1, 2]),
+            "jitter_window": 5,
+            "frozen_ticks": pick([0, 2]),
+            "operator_count": 1,
+            "operator_timeout_ns": pick([25 * MS, 1000 * MS]),
+            "dead_man": pick([0, 0, 1]),
+            "element_count": 5,
+            "term_count": 5,
+            "raw_count": 1,
         }
         rate, acceleration = pick([math.inf, 5.0, 50.0]), pick([math.inf, 100.0])
         if kind == "plain":
@@ -85,11 +109,15 @@ class Chaos:
             config.commands[0] = core_world.command(-1, 1, rate, acceleration, 0.0, OnViolation.REJECT)
             config.commands[1] = core_world.command(-2, 2, rate, acceleration, 0.5, OnViolation.SATURATE, action=1)
         else:
-            config = joint_config(
-                pd=kind == "guardian", **{"state_count": 3, "element_count": 3, "term_count": 3} | fields
-            )
+            config = joint_config(pd=kind == "guardian", **{"state_count": 3} | fields)
             config.commands[0].max_rate, config.commands[0].max_acceleration = rate, acceleration
             config.commands[0].on_violation = pick(list(OnViolation))
+        config.operators[0] = structs.OperatorChannel(-1.0, 1.0, 0.0, 0)
+        for index, (source, history) in enumerate([(ElementSource.OPERATOR, 1), (ElementSource.LAST_RAW, 3)], 3):
+            config.elements[index] = structs.Element(source, 0, 0.0, 1.0, -math.inf, math.inf)
+            config.terms[index] = structs.Term(index, 1, Dtype.FLOAT32, 4 * index, history, 8, pick([0, 1]), 0)
+        config.states[0].noisy = 1
+        config.states[1].high, config.states[1].start_low = pick([math.inf, 8.5]), pick([-math.inf, -math.inf, -8.5])
         for ladder in LadderClass:
             rungs = [(pick(sorted(LADDER)), pick([0, 20 * MS, 60 * MS])) for _ in range(self.random.randrange(4))]
             set_ladder(config, ladder, *rungs)
@@ -127,8 +155,13 @@ class Chaos:
             mailbox = (ctypes.c_ubyte * ctypes.sizeof(structs.ActionMailbox)).from_address(world.at["action"])
             for _ in range(self.random.randrange(1, 30)):
                 mailbox[self.random.randrange(8, len(mailbox))] = self.random.randrange(256)
-        if chance(0.02):
-            world._advance(world.now + self.random.randrange(5) * PERIOD)
+        if chance(0.05):
+            periods, more = self.random.choice([0, 0, 1, 2, 4]), self.random.choice([0, 12 * MS, 12 * MS])
+            world._advance(world.now + periods * PERIOD + more)
+        if chance(0.9):
+            said = [self.random.choice(EVIL) if chance(0.1) else self.random.uniform(-2, 2)]
+            stamp = world.now + self.random.choice([0] * 20 + [PERIOD])
+            world.operate(said, dead_man=self.random.choice([1] * 30 + [0, 2]), stamp=stamp)
 
     def _robot(self) -> None:
         world, chance = self.world, self.chance
@@ -139,6 +172,11 @@ class Chaos:
         values = [self.random.uniform(-3, 3), self.random.randrange(-9, 9), self.random.randrange(200)]
         if chance(0.01):
             values[self.random.randrange(3)] = self.random.choice([math.nan, math.inf, 1e20, -1.0])
+        values[1] = 9 if chance(0.01) else values[1]
+        if chance(0.02):
+            self.stuck = self.random.randrange(5)
+        self.stuck = max(0, self.stuck - 1)
+        values[0] = 0.25 if self.stuck else values[0]
         old = self.random.randrange(2**40)
         bye = wire.encode(wire.Bye(wire.Header(SESSION, 1, 1), 0))
         noise = self.random.randbytes(self.random.randrange(1, 90))
@@ -198,7 +236,7 @@ class Chaos:
         if header.source == Source.HOLD and not closes_the_loop and not lapsed:
             assert command.values.tolist() == self.last
         if header.source == Source.POLICY:
-            assert header.event in (Event.NOMINAL, Event.ARM)
+            assert header.event in (Event.NOMINAL, Event.OPERATOR_LOST, Event.OVERRUN, Event.ARM)
             assert header.mode == Mode.ACTIVE
             assert header.epoch != 0
             assert header.observed

@@ -265,20 +265,16 @@ def test_preparing_again_begins_where_the_robot_is_then():
     assert positions(world)[-1] == pytest.approx(minimum_jerk(-0.2, 0.5, 0.1), abs=1e-6)
 
 
-def test_after_a_silence_it_comes_back_to_the_pose_from_where_the_robot_sank_to():
+def test_a_silence_is_a_fault_from_which_the_ladder_sets_out_where_the_robot_sank_to():
     config = joint_config(pd=False, prepare_ns=RAMP)
     config.commands[0].max_rate = 10.0
     world = preparing(config)
     world.policy = silent
     world.ticks(13)
     world.send_answer = -111
-    world.ticks(5)
+    world.ticks(3)
+    assert world.now_mode() == Mode.PREPARE
     world.stands[0], world.send_answer = 0.25, 0
-    world.policy = lambda header, record: Answer([0.5])
-    world.request(Request.ARM)
     world.ticks(1)
-    assert positions(world)[-1] == pytest.approx(0.35)
-    world.ticks(1)
-    assert world.read_status().arm_blockers == ArmBlocker.PREPARING
-    world.ticks(2)
-    assert (world.now_mode(), positions(world)[-1]) == (Mode.ACTIVE, 0.5)
+    assert (world.now_mode(), world.read_status().fault) == (Mode.FALLBACK, Event.LAPSED)
+    assert positions(world)[-1] == pytest.approx(0.25)

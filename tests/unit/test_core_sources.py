@@ -308,17 +308,17 @@ def test_preparing_sets_out_from_the_measured_state_though_the_safe_command_is_i
 
 def test_what_has_lapsed_is_not_held_but_where_the_robot_stands():
     config = rated()
-    set_ladder(config, LadderClass.POLICY, (Source.HOLD, S))
+    set_ladder(config, LadderClass.MACHINE, (Source.HOLD, S))
     config.prepare_ns, config.bucket_limit = 0, 10
     world = World(config)
     world.policy = lambda header, record: Answer([1.5, 0.0])
     world.stands[0] = 1.5
     world.arm()
     world.ticks(9)
-    lapse(world, 4)
+    lapse(world, 3)
     world.stands[0] = -0.5
-    world.request(Request.POLICY_DIED)
     world.ticks(2)
+    assert world.read_status().fault == Event.LAPSED
     assert [list(sent.values[:2]) for sent in world.sent[-2:]] == [[-0.5, 0.0]] * 2
     assert world.sent[-1].source == Source.HOLD
 

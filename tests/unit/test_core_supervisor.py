@@ -131,7 +131,7 @@ def test_a_heartbeat_just_before_the_tick_is_in_time():
     world.now += 30 * MS
     core.heartbeat(world.at["requests"])
     world.ticks(1)
-    assert world.record().events == {Event.NOMINAL}
+    assert world.record().events == {Event.OVERRUN}
 
 
 def test_a_supervisor_that_comes_back_can_reset():
