@@ -26,9 +26,17 @@ from tests.core_build import FLAGS, SOURCES, compile_c
 from tests.mutation.expected import CRASHES, EQUIVALENT
 from tests.mutation.mutants import Mutant, mutants_of
 
-FILES = {"envelope.c": "envelope", "modes.c": "modes", "bucket.c": "faults"}
+FILES = {
+    "envelope.c": "envelope",
+    "modes.c": "modes",
+    "bucket.c": "faults",
+    "assembler.c": "assembler",
+    "state.c": "state",
+    "operator.c": "operator",
+    "watch.c": "watch",
+}
 """Which sources are mutated, and which tests judge each of them first."""
-TESTS = ["modes", "envelope", "faults", "tick"]
+TESTS = ["modes", "envelope", "faults", "tick", "assembler", "observed", "state", "operator", "watch"]
 ROOT = SOURCES.parents[1]
 TIMEOUT_S = 60
 SURVIVED, KILLED, REFUSED = 0, 1, 10

@@ -25,11 +25,14 @@ COMPLETE = [
     "envelope.c",
     "loop.c",
     "modes.c",
+    "operator.c",
     "replay.c",
     "requests.c",
     "sense.c",
+    "state.c",
     "status.c",
     "tick.c",
+    "watch.c",
     "wire.c",
 ]
 """Every line and every branch of these is reached."""
