@@ -14,7 +14,9 @@ from typing import TypeVar
 from edgerl.artifacts import Description, ModelDescription, RecordingDescription
 from edgerl.bundle.compare import BundleDescription
 from edgerl.console import heading, show_pairs, show_table
-from edgerl.envelope import Envelope
+from edgerl.envelope import ChannelLimits, Envelope, Ladder
+from edgerl.envelope.commands import command_limits
+from edgerl.envelope.ladder import CLASSES
 from edgerl.importers import CheckpointDescription
 from edgerl.presentation import loop_rows, show_claims
 from edgerl.spec import Action, PolicySpec, Provenance, Term, Unknown
@@ -91,7 +93,7 @@ def _show_bundle(found: BundleDescription, path: str) -> None:
     )
     show_claims(found.claims)
     _show_spec(found.spec)
-    _show_envelope(found.envelope)
+    _show_envelope(found.envelope, found.spec)
     files = [[one.path, f"{one.size:,}", _short(one.sha256)] for one in found.files]
     show_table("files", ["path", "bytes", "SHA-256"], files)
     line = [[one.what, _short(one.sha256)] for one in found.line]
@@ -154,15 +156,15 @@ def _term_row(name: str, term: Term) -> list[str]:
     return [name, term.name, f"{term.start} to {term.stop - 1}", term.source, term.unit or "unknown", history]
 
 
-def _show_envelope(envelope: Envelope) -> None:
+def _show_envelope(envelope: Envelope, spec: PolicySpec) -> None:
+    channels = command_limits(envelope, spec)
     limits = [
         (f"{one.low:g} to {one.high:g}", _limit(one.max_rate), _limit(one.max_acceleration), one.on_violation)
-        for one in envelope.channels
+        for one in channels
     ]
-    names = [one.name for one in envelope.channels]
-    rows = [[channels, *texts] for channels, texts in _grouped(names, limits)]
+    rows = [[names, *texts] for names, texts in _grouped([one.name for one in channels], limits)]
     show_table("envelope", ["channels", "range", "rate", "acceleration", "beyond it"], rows)
-    ladder, degrade = envelope.ladder, envelope.degrade
+    degrade = envelope.degrade
     origin = (
         "written in a file" if envelope.origin == "file" else "derived from the action box; nobody looked at the robot"
     )
@@ -173,13 +175,48 @@ def _show_envelope(envelope: Envelope) -> None:
     show_pairs(
         [
             ["origin", origin],
+            *_target_rows(channels),
             ["safe command", _numbers(envelope.safe_command)],
             ["on reject", envelope.on_reject],
             ["times", times],
             ["fault after", f"{degrade.misses} bad ticks of the last {degrade.of_ticks}"],
-            ["then", f"hold for {_ms(ladder.hold_ns)}, safe command for {_ms(ladder.safe_ns)}, then nothing"],
+            *_ladder_rows(envelope.ladder),
+            *_law_rows(envelope),
         ]
     )
+
+
+def _target_rows(channels: Sequence[ChannelLimits]) -> list[list[str]]:
+    """Return the positions that may be asked for where the command is a torque."""
+    ranges = [
+        (one.name, f"{one.target_low:g} to {one.target_high:g}") for one in channels if one.target_low is not None
+    ]
+    grouped = _grouped([name for name, _ in ranges], [text for _, text in ranges])
+    return [["" if index else "positions", f"{text}: {names}"] for index, (names, text) in enumerate(grouped)]
+
+
+def _ladder_rows(ladder: Ladder) -> list[list[str]]:
+    """Return what follows a fault, once for all classes that share it."""
+    ways = [
+        ", ".join([f"{rung.do} for {_ms(rung.for_ns)}" for rung in ladder.rungs(fault)] + ["then nothing"])
+        for fault in CLASSES
+    ]
+    grouped = _grouped(list(CLASSES), ways)
+    if len(grouped) == 1:
+        return [["then", grouped[0][1]]]
+    return [["" if index else "then", f"{way} ({names})"] for index, (names, way) in enumerate(grouped)]
+
+
+def _law_rows(envelope: Envelope) -> list[list[str]]:
+    rows = []
+    if envelope.inner_law != "hold":
+        rows.append(["between actions", envelope.inner_law])
+    if envelope.prepare is not None and envelope.prepare.pose is not None:
+        pose = _numbers(envelope.prepare.pose)
+        rows.append(["before arming", f"to {pose} within {_ms(envelope.prepare.duration_ns)}"])
+    if envelope.prepare is not None and envelope.prepare.blend_ns:
+        rows.append(["blended in", f"within {_ms(envelope.prepare.blend_ns)}"])
+    return rows
 
 
 def _show_digests(digests: Mapping[str, str]) -> None:

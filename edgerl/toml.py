@@ -130,6 +130,18 @@ class Table:
         """
         return Table(self._typed(key, dict, "a table"), f"{self.where}: [{key}]", known, self.error)
 
+    def tables(self, key: str, known: Iterable[str]) -> tuple[Table, ...]:
+        """Return a list of tables.
+
+        Raises:
+            EdgerlError: Missing, something else, or one with a key that is not in ``known``.
+        """
+        values = self._typed(key, list, "a list of tables")
+        if not all(isinstance(item, dict) for item in values):
+            raise self.error(f"{self.where}: {key} is {_short(values)}. Expected a list of tables.")
+        where, known = f"{self.where}: {key}", tuple(known)
+        return tuple(Table(item, f"{where}[{index}]", known, self.error) for index, item in enumerate(values))
+
     def keys(self, key: str) -> tuple[str, ...]:
         """Return the keys of the table below this one, in the file's order; nothing where there is none.
 
@@ -141,6 +153,10 @@ class Table:
     def is_list(self, key: str) -> bool:
         """Return whether the value is a list."""
         return isinstance(self._values.get(key), list)
+
+    def is_table(self, key: str) -> bool:
+        """Return whether the value is a table."""
+        return isinstance(self._values.get(key), dict)
 
     def _value(self, key: str) -> Any:  # noqa: ANN401  TOML has no narrower type
         if key not in self._values:

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgerl.envelope import ChannelLimits, Degrade, Envelope, Ladder
 from edgerl.parity import ChannelParity, ParityReport
-from edgerl.report.run_report import PolicyFacts, RunReport, TrainerReturn
+from edgerl.report.run_report import PolicyFacts, RunReport, SentChannel, TrainerReturn
 from edgerl.runtime.enums import Clock, Event, Mode, Source
 from edgerl.runtime.layout import Channel, Layout
 from edgerl.runtime.plant_lines import EpisodeResult
@@ -157,6 +157,10 @@ def parity(names=JOINTS, **changes) -> ParityReport:
     return replace(ParityReport("passed", "truth.npz", 256, channels, 0, (), (), "not_run"), **changes)
 
 
+def commands(names=JOINTS, unit=None) -> tuple[SentChannel, ...]:
+    return tuple(SentChannel(limits, unit, index) for index, limits in enumerate(envelope(names).channels))
+
+
 def report(rows=None, *, names=JOINTS, complete=True, heading=None, said=None, **changes) -> RunReport:
     """A report; ``heading`` changes the recording's header, ``said`` the result."""
     rows = records(names=names) if rows is None else rows
@@ -167,7 +171,7 @@ def report(rows=None, *, names=JOINTS, complete=True, heading=None, said=None, *
     )  # fmt: skip
     whole = RunReport(
         title="halfcheetah on HalfCheetah-v5", result=result(recording, names, **(said or {})), recording=recording,
-        policy=policy, envelope=envelope(names), unit=None, parity=parity(names),
+        policy=policy, envelope=envelope(names), commands=commands(names), parity=parity(names),
         trainer_return=TrainerReturn(3994.73, 14.43, 10, 3874.9),
     )  # fmt: skip
     return replace(whole, **changes)

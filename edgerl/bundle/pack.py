@@ -75,7 +75,7 @@ def pack(
     target.check_period(period_ns)
     _check_parts(model, target, golden, certificate, engines)
     check_golden(golden, model.spec, "the golden set")
-    envelope_evidence = replay_golden(envelope, golden, model.spec.action, period_ns)
+    envelope_evidence = replay_golden(envelope, golden, model.spec, period_ns)
     engines = tuple(engines) or (_default_engine(model, target, golden),)
     files = {MODEL_PATH: model.onnx, GOLDEN_PATH: save_golden_bytes(golden)}
     if certificate is not None:

@@ -141,7 +141,7 @@ def _checks(bundle: Bundle) -> Iterator[Check]:
     yield _parity(bundle)
     yield _checked(
         "envelope",
-        lambda: replay_golden(manifest.envelope, golden_of(bundle), manifest.spec.action, manifest.period_ns),
+        lambda: replay_golden(manifest.envelope, golden_of(bundle), manifest.spec, manifest.period_ns),
     )
     for name in ("signature", "target_device"):
         claim = manifest.claim(name)

@@ -97,6 +97,7 @@ static bool pd_valid(const erl_command_channel *channel) {
     return channel->pd == 1 && channel->role == ERL_ROLE_TORQUE && channel->action >= 0 && channel->measured >= 0 &&
            channel->measured_rate >= 0 && gain_valid(channel->kp) && gain_valid(channel->kd) &&
            gain_valid(channel->prepare_kp) && gain_valid(channel->prepare_kd) && gain_valid(channel->damp_kd) &&
+           channel->target_low <= channel->prepare && channel->prepare <= channel->target_high &&
            isfinite(channel->prepare);
 }
 

@@ -322,8 +322,9 @@ typedef struct erl_command_channel {
     float kd;
     float prepare_kp; /* PD: throughout PREPARE */
     float prepare_kd;
-    float damp_kd; /* PD: damp - damp_kd * rate is sent where the state can be relied on */
-    uint32_t reserved;
+    float damp_kd;    /* PD: damp - damp_kd * rate is sent where the state can be relied on */
+    float target_low; /* PD: smallest position that may be asked for */
+    float target_high;
 } erl_command_channel;
 
 typedef struct erl_operator_channel {

@@ -11,6 +11,7 @@
  */
 #include "internal.h"
 
+#include <math.h>
 #include <string.h>
 
 static float mixed(float from, float to, float weight) {
@@ -105,12 +106,37 @@ float erl_inner_command(const erl_loop *loop, uint32_t i, const erl_setpoint *se
     return setpoint->kp * (setpoint->target - position) - setpoint->kd * rate;
 }
 
+/* The position that a joint is asked for has limits of its own: those of its torque bound no position. */
+static uint8_t limit_target(const erl_command_channel *channel, float *target) {
+    if (channel->pd == 0 || (*target >= channel->target_low && *target <= channel->target_high)) {
+        return 0;
+    }
+    if (!isfinite(*target)) {
+        return ERL_CAUSE_NOT_FINITE | ERL_VERDICT_REJECTED;
+    }
+    const bool low = *target < channel->target_low;
+    const uint8_t cause = low ? ERL_CAUSE_LOW : ERL_CAUSE_HIGH;
+    if (channel->on_violation != ERL_SATURATE) {
+        return cause | ERL_VERDICT_REJECTED;
+    }
+    *target = low ? channel->target_low : channel->target_high;
+    return cause | ERL_VERDICT_SATURATED;
+}
+
 static uint8_t judge(erl_loop *loop, bool takes_over) {
     float command[ERL_MAX_COMMANDS];
+    uint8_t targets[ERL_MAX_COMMANDS];
+    uint8_t all = 0;
     for (uint32_t i = 0; i < loop->config.command_count; i++) {
+        targets[i] = limit_target(&loop->config.commands[i], &loop->wanted[i].target);
         command[i] = erl_inner_command(loop, i, &loop->wanted[i]);
     }
-    return erl_envelope_check(&loop->envelope, takes_over, command, loop->judged, loop->verdicts);
+    (void)erl_envelope_check(&loop->envelope, takes_over, command, loop->judged, loop->verdicts);
+    for (uint32_t i = 0; i < loop->config.command_count; i++) {
+        loop->verdicts[i] |= targets[i];
+        all |= loop->verdicts[i];
+    }
+    return all;
 }
 
 static uint32_t account(erl_loop *loop, uint8_t all) {

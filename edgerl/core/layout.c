@@ -9,11 +9,11 @@
 _Static_assert(sizeof(erl_state_channel) == 24, "layout");
 _Static_assert(sizeof(erl_element) == 24, "layout");
 _Static_assert(sizeof(erl_term) == 32, "layout");
-_Static_assert(sizeof(erl_command_channel) == 80, "layout");
+_Static_assert(sizeof(erl_command_channel) == 84, "layout");
 _Static_assert(sizeof(erl_ladder) == 8 + 16 * ERL_MAX_RUNGS, "layout");
 _Static_assert(offsetof(erl_config, states) == offsetof(erl_config, terms) + 32 * ERL_MAX_TERMS, "layout");
 _Static_assert(sizeof(erl_config) ==
-                   offsetof(erl_config, commands) + 80 * ERL_MAX_COMMANDS, "layout");
+                   offsetof(erl_config, commands) + 84 * ERL_MAX_COMMANDS, "layout");
 _Static_assert(offsetof(erl_config, commands) % 8 == 0, "layout");
 _Static_assert(sizeof(erl_requests) == 144, "layout");
 _Static_assert(sizeof(erl_status) % 8 == 0, "layout");
@@ -80,7 +80,8 @@ static const struct {
     FIELD(erl_command_channel, prepare_kp),
     FIELD(erl_command_channel, prepare_kd),
     FIELD(erl_command_channel, damp_kd),
-    FIELD(erl_command_channel, reserved),
+    FIELD(erl_command_channel, target_low),
+    FIELD(erl_command_channel, target_high),
     SIZE(erl_operator_channel),
     FIELD(erl_operator_channel, low),
     FIELD(erl_operator_channel, high),

@@ -12,25 +12,46 @@ from pathlib import Path
 from typing import Final, get_args
 
 from edgerl.envelope import (
-    MAX_TIME_NS,
-    SCHEMA,
     ChannelLimits,
     Degrade,
     Envelope,
     FrameLimits,
-    Ladder,
     OnReject,
     OnViolation,
-    channel_names,
     check_envelope,
+    command_box,
     discrete_channels,
+)
+from edgerl.envelope.check import SCHEMA
+from edgerl.envelope.joints import channel_names, closes_loop
+from edgerl.envelope.law_file import (
+    LAW_TABLES,
+    channel_of,
+    nanoseconds,
+    per_channel,
+    read_damping,
+    read_gains,
+    read_inner_law,
+    read_ladder,
+    read_prepare,
 )
 from edgerl.errors import EnvelopeError
 from edgerl.spec import Action, PolicySpec
 from edgerl.toml import Table, parse_toml, read_toml
 
-_TOP: Final = ("schema", "unit", "on_reject", "safe_command", "loop", "ladder", "frames", "default", "channels")
-_LIMITS: Final = ("low", "high", "max_rate", "max_acceleration", "on_violation")
+_TOP: Final = (
+    "schema",
+    "unit",
+    "on_reject",
+    "safe_command",
+    "loop",
+    "ladder",
+    "frames",
+    "default",
+    "channels",
+    *LAW_TABLES,
+)
+_LIMITS: Final = ("low", "high", "max_rate", "max_acceleration", "on_violation", "target_low", "target_high")
 
 
 def read_envelope(path: Path | str, spec: PolicySpec) -> Envelope:
@@ -61,25 +82,24 @@ def _read(table: Table, spec: PolicySpec) -> Envelope:
             f"{table.where}: unit is {table.text('unit')!r}; the policy's action has {spec.action.unit!r}."
         )
     loop = table.table("loop", ("budget_s", "valid_for_s", "state_timeout_s", "allow_lockstep", "degrade"))
-    ladder = table.table("ladder", ("hold_s", "safe_s", "hold_reason"))
     degrade = loop.table("degrade", ("misses", "of_ticks"))
     try:
         envelope = Envelope(
             schema=schema,
             origin="file",
-            channels=_channels(table, spec.action),
+            channels=_channels(table, spec),
             safe_command=_safe_command(table, spec.action),
             on_reject=table.choice("on_reject", get_args(OnReject)),
             degrade=Degrade(degrade.integer("misses"), degrade.integer("of_ticks")),
-            ladder=Ladder(
-                hold_ns=_nanoseconds(ladder, "hold_s"),
-                safe_ns=_nanoseconds(ladder, "safe_s"),
-                hold_reason=ladder.text("hold_reason") if "hold_reason" in ladder else None,
-            ),
-            budget_ns=_nanoseconds(loop, "budget_s"),
-            valid_for_ns=_nanoseconds(loop, "valid_for_s"),
-            state_timeout_ns=_nanoseconds(loop, "state_timeout_s"),
+            ladder=read_ladder(table),
+            budget_ns=nanoseconds(loop, "budget_s"),
+            valid_for_ns=nanoseconds(loop, "valid_for_s"),
+            state_timeout_ns=nanoseconds(loop, "state_timeout_s"),
             allow_lockstep=loop.boolean("allow_lockstep") if "allow_lockstep" in loop else False,
+            inner_law=read_inner_law(table),
+            prepare=read_prepare(table, spec),
+            safe_gains=read_gains(table, "gains", channel_names(spec.action), spec),
+            damp_kd=read_damping(table, channel_names(spec.action)),
             frames=_frames(table),
         )
         check_envelope(envelope, spec)
@@ -93,10 +113,11 @@ def _read(table: Table, spec: PolicySpec) -> Envelope:
 def _frames(table: Table) -> FrameLimits | None:
     if "frames" not in table:
         return None
-    return FrameLimits(_nanoseconds(table.table("frames", ("max_age_s",)), "max_age_s"))
+    return FrameLimits(nanoseconds(table.table("frames", ("max_age_s",)), "max_age_s"))
 
 
-def _channels(table: Table, action: Action) -> tuple[ChannelLimits, ...]:
+def _channels(table: Table, spec: PolicySpec) -> tuple[ChannelLimits, ...]:
+    action = spec.action
     if action.kind != "continuous":
         for key in ("default", "channels"):
             if key in table:
@@ -105,8 +126,10 @@ def _channels(table: Table, action: Action) -> tuple[ChannelLimits, ...]:
                 )
         return discrete_channels(action)
     default = table.table("default", _LIMITS) if "default" in table else None
-    own = _own_tables(table, channel_names(action))
-    return tuple(_limits(table, name, own.get(name), default) for name in channel_names(action))
+    names = channel_names(action)
+    own = _own_tables(table, names)
+    boxes: tuple[tuple[float, float] | None, ...] = command_box(action) if closes_loop(spec) else (None,) * len(names)
+    return tuple(_limits(table, name, own.get(name), default, box=box) for name, box in zip(names, boxes, strict=True))
 
 
 def _own_tables(table: Table, names: tuple[str, ...]) -> dict[str, Table]:
@@ -114,25 +137,18 @@ def _own_tables(table: Table, names: tuple[str, ...]) -> dict[str, Table]:
     keys = table.keys("channels")
     own: dict[str, Table] = {}
     for key in keys:
-        name = _channel(table, key, names)
+        name = channel_of(table, key, names)
         if name in own:
             raise EnvelopeError(f"{table.where}: [channels] gives channel {name!r} twice, by name and by index.")
         own[name] = table.table("channels", keys).table(key, _LIMITS)
     return own
 
 
-def _channel(table: Table, key: str, names: tuple[str, ...]) -> str:
-    if key in names:
-        return key
-    if key.isascii() and key.isdigit() and len(key) < 6 and int(key) < len(names):
-        return names[int(key)]
-    raise EnvelopeError(
-        f"{table.where}: there is no channel {key!r}. "
-        f"Channels: {', '.join(names)}, or their index 0 to {len(names) - 1}."
-    )
+def _limits(
+    table: Table, name: str, own: Table | None, default: Table | None, *, box: tuple[float, float] | None
+) -> ChannelLimits:
+    """Return the limits of one channel; ``box`` stands in for targets that nobody limits, and is None without any."""
 
-
-def _limits(table: Table, name: str, own: Table | None, default: Table | None) -> ChannelLimits:
     def said_in(key: str) -> Table | None:
         return next((item for item in (own, default) if item is not None and key in item), None)
 
@@ -149,6 +165,10 @@ def _limits(table: Table, name: str, own: Table | None, default: Table | None) -
     if not low < high:
         raise EnvelopeError(f"{table.where}: channel {name!r} has low {low:g}, which is not below high {high:g}.")
     violation = said_in("on_violation")
+    targets = [
+        number(key, otherwise=end) if end is not None or said_in(key) else None
+        for key, end in zip(("target_low", "target_high"), box or (None, None), strict=True)
+    ]
     return ChannelLimits(
         name=name,
         low=low,
@@ -156,29 +176,14 @@ def _limits(table: Table, name: str, own: Table | None, default: Table | None) -
         max_rate=number("max_rate", infinite=True),
         max_acceleration=number("max_acceleration", infinite=True, otherwise=math.inf),
         on_violation=violation.choice("on_violation", get_args(OnViolation)) if violation else "reject",
+        target_low=targets[0],
+        target_high=targets[1],
     )
 
 
 def _safe_command(table: Table, action: Action) -> tuple[float, ...]:
     """Return the safe command, given as a list in the action's order or as a table by channel."""
     names = channel_names(action)
-    if "safe_command" not in table or table.is_list("safe_command"):
-        values = table.numbers("safe_command")
-        if len(values) != len(names):
-            raise EnvelopeError(f"{table.where}: safe_command has {len(values)} values for {len(names)} channels.")
-        return values
-    keys = table.keys("safe_command")
-    values_by_key = table.table("safe_command", keys)
-    given = {_channel(table, key, names): values_by_key.number(key) for key in keys}
-    if len(given) != len(keys):
-        raise EnvelopeError(f"{table.where}: safe_command gives a channel twice, by name and by index.")
-    if missing := [name for name in names if name not in given]:
-        raise EnvelopeError(f"{table.where}: safe_command has no value for channel {missing[0]!r}.")
-    return tuple(given[name] for name in names)
-
-
-def _nanoseconds(table: Table, key: str) -> int:
-    seconds = table.number(key)
-    if not 0 <= seconds <= MAX_TIME_NS / 1e9:
-        raise EnvelopeError(f"{table.where}: {key} is {seconds:g}. Expected seconds, 0 to {MAX_TIME_NS / 1e9:g}.")
-    return round(seconds * 1e9)
+    if "safe_command" in table and not table.is_list("safe_command") and not table.is_table("safe_command"):
+        raise EnvelopeError(f"{table.where}: safe_command is no list and no table by channel.")
+    return per_channel(table, "safe_command", names)

@@ -9,11 +9,15 @@ from pathlib import Path
 
 from edgerl import canonical
 from edgerl.bundle.load import Bundle
+from edgerl.envelope import Envelope
+from edgerl.envelope.commands import command_limits
+from edgerl.envelope.joints import closes_loop, command_fields
 from edgerl.errors import DamagedBundle
 from edgerl.parity import NOT_RUN, ParityReport
-from edgerl.report.run_report import PolicyFacts, RunReport, TrainerReturn
+from edgerl.report.run_report import PolicyFacts, RunReport, SentChannel, TrainerReturn
 from edgerl.runtime.recording.read import read_recording
 from edgerl.runtime.result import RunResult
+from edgerl.spec import PolicySpec
 
 
 def report_of(
@@ -49,9 +53,16 @@ def report_of(
         recording=recording,
         policy=policy,
         envelope=manifest.envelope,
-        unit=manifest.spec.action.unit,
+        commands=_commands(manifest.envelope, manifest.spec),
         parity=_parity(bundle, path),
         trainer_return=trainer_return,
+    )
+
+
+def _commands(envelope: Envelope, spec: PolicySpec) -> tuple[SentChannel, ...]:
+    return tuple(
+        SentChannel(limits, field.unit, field.action if field.acts and not closes_loop(spec) else None)
+        for field, limits in zip(command_fields(spec), command_limits(envelope, spec), strict=True)
     )
 
 

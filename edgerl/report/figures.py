@@ -95,7 +95,8 @@ def commands(report: RunReport) -> Html:
 
 
 def _channel(report: RunReport, index: int, views: list[tuple[str, str, Records]]) -> Html:
-    limits, unit = report.envelope.channels[index], report.unit or ""
+    sent = report.commands[index]
+    limits, unit = sent.limits, sent.unit or ""
     span = f"{words.number(limits.low)} … {words.number(limits.high)} {unit}".strip()
     rates = [
         f"{name} ≤ {words.number(value)} {unit}{per}"
@@ -103,7 +104,7 @@ def _channel(report: RunReport, index: int, views: list[tuple[str, str, Records]
         if np.isfinite(value)
     ]
     caption = join((element("strong", limits.name), f" {', '.join((span, *rates))}; {limits.on_violation}s beyond"))
-    drawn = [plots_commands.channel(ticks, index, limits, f"channel-{index}-{name}") for _, name, ticks in views]
+    drawn = [plots_commands.channel(ticks, index, sent, f"channel-{index}-{name}") for _, name, ticks in views]
     return element("figure", element("figcaption", caption), element("div", *drawn, class_="grid"), class_="channel")
 
 

@@ -13,6 +13,7 @@ from edgerl.report.axes import shade_modes, tick_axis
 from edgerl.report.bins import Floats, min_max
 from edgerl.report.markup import Html
 from edgerl.report.measure import column
+from edgerl.report.run_report import SentChannel
 from edgerl.report.svg import BLUE, GREEN, MUTED, ORANGE, SKY, VERMILLION, Size, drawing
 from edgerl.runtime.enums import Mode
 from edgerl.runtime.plant_lines import EpisodeResult
@@ -31,18 +32,21 @@ _VIEW = 4.0
 """Limits further out than this many times the spread of the commands are not drawn: these would be a flat line."""
 
 
-def channel(ticks: Records, index: int, limits: ChannelLimits, name: str) -> Html:
+def channel(ticks: Records, index: int, sent: SentChannel, name: str) -> Html:
     """Return one command channel over ``ticks``, of which there is at least one.
 
     Args:
         ticks: Recorded ticks, oldest first.
         index: Of the channel.
-        limits: Of the channel.
+        sent: The channel.
         name: Of the drawing, unique in the page.
     """
     x = column(ticks, "tick")
     command = np.where(ticks["write_ns"] > 0, ticks["command"][:, index], np.nan)
-    action = np.where(ticks["action_ns"] > 0, ticks["action"][:, index], np.nan)
+    limits = sent.limits
+    action = np.full(ticks.size, np.nan)
+    if sent.said is not None:
+        action = np.where(ticks["action_ns"] > 0, ticks["action"][:, sent.said], np.nan)
 
     def draw(axes: Axes) -> None:
         low, high = _view(command, limits)

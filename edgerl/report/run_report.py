@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgerl.envelope import Envelope
+from edgerl.envelope import ChannelLimits, Envelope
 from edgerl.runtime.recording import Recording
 from edgerl.runtime.result import RunResult
 
@@ -46,6 +46,16 @@ class TrainerReturn:
     """Return below which the run did not go well; None: shown, not judged."""
 
 
+@dataclass(frozen=True)
+class SentChannel:
+    """One channel of the command."""
+
+    limits: ChannelLimits
+    unit: str | None
+    said: int | None
+    """The channel of the action that says the same quantity; None: the policy says none, or another one."""
+
+
 @dataclass(frozen=True, eq=False)
 class RunReport:
     """One run of the control loop and all that is known about it."""
@@ -55,8 +65,8 @@ class RunReport:
     recording: Recording
     policy: PolicyFacts
     envelope: Envelope
-    unit: str | None
-    """Of the command channels."""
+    commands: tuple[SentChannel, ...]
+    """Every channel of the command, in order."""
     parity: ParityReport
     trainer_return: TrainerReturn | None
 

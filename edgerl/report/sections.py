@@ -231,7 +231,7 @@ def _share(error: float, tolerance: float) -> Html:
 
 def events(report: RunReport) -> Html:
     """Return what happened, in order."""
-    names = tuple(limits.name for limits in report.envelope.channels)
+    names = tuple(sent.limits.name for sent in report.commands)
     rows: list[tuple[str, ...]] = []
     left = 0
     for incident in incidents(report.recording.records, len(names)):

@@ -9,6 +9,7 @@ It does not start processes and does not open descriptors: that is the superviso
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -373,6 +374,7 @@ def command_channel(
     channel = CommandChannel(low, high, max_rate, max_acceleration, safe, on_violation)
     channel.action, channel.measured, channel.measured_rate = action, -1, -1
     channel.nominal = channel.damp = channel.prepare = safe
+    channel.target_low, channel.target_high = -math.inf, math.inf
     return channel
 
 

@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass
 
 from edgerl import canonical
+from edgerl.envelope.joints import channel_names, command_fields, law_problems
 from edgerl.errors import LoopError
 from edgerl.frame_inputs import frame_inputs, record_inputs
 from edgerl.runtime.enums import MAX_COMMANDS, MAX_FRAME_BYTES, MAX_STATES
@@ -63,10 +64,11 @@ def layout_of(spec: PolicySpec) -> Layout:
     """Return the layout that a policy's robot must have.
 
     State channels are the elements of the inputs in order, called ``<input>[<element>]``, but for inputs that are
-    frames; commands have the names and the unit of the action.
+    frames; commands are those of :func:`edgerl.envelope.joints.command_fields`.
 
     Raises:
-        LoopError: A term is not ``opaque``, or the channels do not fit one datagram, or a frame the frame port.
+        LoopError: A term is not ``opaque``, an inner law lacks its gains, or the channels do not fit one datagram, or a
+            frame the frame port.
     """
     state = tuple(
         Channel(f"{item.name}[{index}]", term.unit or NO_UNIT)
@@ -74,10 +76,16 @@ def layout_of(spec: PolicySpec) -> Layout:
         for term in item.terms
         for index in range(term.start, term.stop)
     )
-    names = spec.action.names or tuple(f"action[{index}]" for index in range(spec.action.size))
-    command = tuple(Channel(name, spec.action.unit or NO_UNIT) for name in names)
+    for problem in law_problems(spec):
+        raise LoopError(f"The policy cannot be run: {problem}.")
+    command = tuple(Channel(field.name, field.unit or NO_UNIT) for field in command_fields(spec))
     _check(spec, state, command)
     return Layout(state, command, _frames(spec))
+
+
+def action_channels(spec: PolicySpec) -> tuple[Channel, ...]:
+    """Return the channels of the policy's action; a command may have more, or others."""
+    return tuple(Channel(name, spec.action.unit or NO_UNIT) for name in channel_names(spec.action))
 
 
 def _frames(spec: PolicySpec) -> tuple[FrameChannel, ...]:

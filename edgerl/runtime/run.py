@@ -31,7 +31,7 @@ from edgerl.runtime.envelope_config import apply_envelope
 from edgerl.runtime.exchange import check_newcomer, newcomer_in
 from edgerl.runtime.health import Health, fresh_ns
 from edgerl.runtime.interrupts import Interrupts, catch_interrupts
-from edgerl.runtime.layout import Layout, layout_of
+from edgerl.runtime.layout import Layout, action_channels, layout_of
 from edgerl.runtime.load import Load, check_machine, load_of
 from edgerl.runtime.notify import Notifier
 from edgerl.runtime.observation_config import apply_terms
@@ -226,7 +226,7 @@ def _course(options: RunOptions, envelope: Envelope, config: Config, *, gym: boo
         stays=stays,
         ticks=options.ticks,
         prepare_s=config.prepare_ns * 1e-9,
-        ladder_s=(envelope.ladder.hold_ns + envelope.ladder.safe_ns) * 1e-9,
+        ladder_s=envelope.ladder.longest_ns * 1e-9,
         lapse_s=(config.valid_for_ns + 2 * config.period_ns) * 1e-9,
     )
 
@@ -281,7 +281,7 @@ def configure(load: Load, options: RunOptions) -> Config:
     spec = load.engine.spec
     period_ns = _period_ns(spec)
     config = core.new_config()
-    apply_envelope(config, load.envelope, period_ns)
+    apply_envelope(config, load.envelope, spec, layout_of(spec))
     config.production = int(options.production)
     config.lead_ns = min(1_000_000, period_ns // 20) if options.lead_ns is None else options.lead_ns
     config.spin_ns = min(options.spin_ns, period_ns // 20)
@@ -290,7 +290,7 @@ def configure(load: Load, options: RunOptions) -> Config:
     config.heartbeat_timeout_ns = options.heartbeat_timeout_ns
     config.arm_ticks = max(10, round(1e9 / period_ns))
     apply_terms(config, spec)
-    config.ring_capacity = ring_capacity(record_bytes(arrays_of(layout_of(spec))))
+    config.ring_capacity = ring_capacity(record_bytes(arrays_of(layout_of(spec), action_channels(spec))))
     config.priority, config.cpu = options.guardian_priority, options.cpu
     config.lock_memory = int(options.lock_memory)
     return config
@@ -329,7 +329,7 @@ def recording_header(
         machine=this_machine(),
         guardian=guardian,
         same_clock=same_clock,
-        arrays=arrays_of(layout),
+        arrays=arrays_of(layout, action_channels(load.engine.spec)),
     )
 
 

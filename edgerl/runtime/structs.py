@@ -93,7 +93,8 @@ class CommandChannel(ctypes.Structure):
         ("prepare_kp", _F32),
         ("prepare_kd", _F32),
         ("damp_kd", _F32),
-        ("reserved", _U32),
+        ("target_low", _F32),
+        ("target_high", _F32),
     ]
 
 

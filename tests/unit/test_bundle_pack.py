@@ -248,28 +248,28 @@ def test_limits_that_would_stop_the_policy_are_refused_by_row_channel_value_and_
 
 def test_an_action_at_its_limit_passes() -> None:
     assert "3 golden actions within range" in replay_golden(
-        limited(low=-0.1, high=0.1), rollout([-0.1, 0.1, 0.0]), ACTION, 10**7
+        limited(low=-0.1, high=0.1), rollout([-0.1, 0.1, 0.0]), spec_of(action=ACTION), 10**7
     )
 
 
 def test_what_is_judged_is_the_command_and_not_the_action() -> None:
     scaled = dataclasses.replace(ACTION, scale=(0.5, 1.0), offset=(0.25, 0.0))
     golden = rollout([0.4, 0.5])
-    replay_golden(limited(low=-0.1, high=0.5), golden, scaled, 10**7)
+    replay_golden(limited(low=-0.1, high=0.5), golden, spec_of(action=scaled), 10**7)
     with pytest.raises(EnvelopeRejectsPolicy, match=r"Row 1 .*'hip' is 0.5, above high = 0.49"):
-        replay_golden(limited(low=-0.1, high=0.49), golden, scaled, 10**7)
+        replay_golden(limited(low=-0.1, high=0.49), golden, spec_of(action=scaled), 10**7)
 
 
 def test_rate_and_acceleration_are_judged_within_a_rollout() -> None:
     golden = rollout([0.0, 0.1, 0.2, 0.1])
     period_ns = 20_000_000
-    replay_golden(limited(max_rate=5.1, max_acceleration=510.0), golden, ACTION, period_ns)
+    replay_golden(limited(max_rate=5.1, max_acceleration=510.0), golden, spec_of(action=ACTION), period_ns)
     with pytest.raises(
         EnvelopeRejectsPolicy, match=r"Row 1 .*'hip' is 0.100.* after 0 in one period, faster than max_rate = 4.9"
     ):
-        replay_golden(limited(max_rate=4.9), golden, ACTION, period_ns)
+        replay_golden(limited(max_rate=4.9), golden, spec_of(action=ACTION), period_ns)
     with pytest.raises(EnvelopeRejectsPolicy, match=r"Row 3 .* beyond max_acceleration = 490 per second squared"):
-        replay_golden(limited(max_acceleration=490.0), golden, ACTION, period_ns)
+        replay_golden(limited(max_acceleration=490.0), golden, spec_of(action=ACTION), period_ns)
 
 
 @pytest.mark.parametrize(
@@ -281,12 +281,16 @@ def test_rate_and_acceleration_are_judged_within_a_rollout() -> None:
     ],
 )
 def test_rows_that_stand_alone_have_no_rate(golden: GoldenSet) -> None:
-    assert "no rollout to judge rates by" in replay_golden(limited(max_rate=0.1), golden, ACTION, 20_000_000)
+    assert "no rollout to judge rates by" in replay_golden(
+        limited(max_rate=0.1), golden, spec_of(action=ACTION), 20_000_000
+    )
 
 
 def test_an_action_that_is_not_finite_is_refused() -> None:
     with pytest.raises(EnvelopeRejectsPolicy, match=r"Row 1 .*'hip' is nan, which is not finite"):
-        replay_golden(limited(on_violation="saturate"), rollout([0.0, float("nan")]), ACTION, 20_000_000)
+        replay_golden(
+            limited(on_violation="saturate"), rollout([0.0, float("nan")]), spec_of(action=ACTION), 20_000_000
+        )
 
 
 def test_without_the_core_packing_says_that_it_needs_linux(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

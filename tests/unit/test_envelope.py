@@ -11,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgerl import canonical
-from edgerl.envelope import Envelope, check_envelope, default_envelope, hold_limit_ns
+from edgerl.envelope import Envelope, check_envelope, default_envelope
 from edgerl.envelope.file import parse_envelope, read_envelope
+from edgerl.envelope.ladder import hold_limit_ns
 from edgerl.errors import EdgerlError, EnvelopeError
 from edgerl.runtime import core
 from edgerl.runtime.enums import OnViolation, Source
-from edgerl.runtime.envelope_config import apply_envelope, core_channels
+from edgerl.runtime.envelope_config import apply_envelope, target_channels
+from edgerl.runtime.layout import layout_of
 from edgerl.spec import SCHEMA, Action, PolicySpec, Provenance, Robot, opaque_term, packed
 from edgerl.spec import Input as SpecInput
 
@@ -101,7 +103,7 @@ def test_an_envelope_reads_back_bit_for_bit() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("on_reject", "onreject", r"unknown key 'onreject'. Known keys: channels, default, frames, ladder"),
+        ("on_reject", "onreject", r"unknown key 'onreject'. Known keys: channels, damp, default, frames, gains"),
         ("schema = 1", "schema = 2", r"schema is 2. This edgerl reads 1"),
         ('unit = "rad"', 'unit = "deg"', r"unit is 'deg'; the policy's action has 'rad'"),
         ('"hold"', '"stop"', r"on_reject is 'stop'. Valid: hold, safe, lapse"),
@@ -248,7 +250,7 @@ def test_what_the_envelope_says_stands_in_the_guardians_configuration() -> None:
     config.session, config.state_count, config.observation_bytes, config.ring_capacity = 1, 3, 64, 16
     config.arm_ticks = 10
     envelope = small()
-    apply_envelope(config, envelope, 20_000_000)
+    apply_envelope(config, envelope, spec_of(), layout_of(spec_of()))
     core.check_config(config)
     assert (config.period_ns, config.budget_ns, config.valid_for_ns) == (20_000_000, 10_000_000, 50_000_000)
     assert config.state_timeout_ns == 100_000_000
@@ -307,7 +309,7 @@ def test_what_the_envelope_accepts_the_guardian_accepts(
     except EnvelopeError:
         return
     row = np.full((1, 1), safe, np.float32)
-    replay = core.replay_envelope(core_channels(envelope), row, np.zeros(1, np.uint64), np.ones(1, bool))
+    replay = core.replay_envelope(target_channels(envelope), row, np.zeros(1, np.uint64), np.ones(1, bool))
     assert not replay.verdicts.any()
     assert replay.written == row
 

@@ -26,7 +26,7 @@ from edgerl.runtime.enums import Clock, Event, Mode, Source, Verdict
 from edgerl.runtime.quantiles import samples_needed, summarize
 from edgerl.runtime.recording.write import RecordingWriter
 from edgerl.runtime.result import Scheduling
-from edgerl.spec import Provenance
+from edgerl.spec import SCHEMA, Action, Input, PolicySpec, Provenance, Robot, opaque_term, packed
 from tests import simulated_run as simulated
 
 pytest.importorskip("matplotlib", reason="matplotlib (extra `report`) is not installed")
@@ -136,7 +136,13 @@ def test_the_file_is_small_even_after_a_long_run(tmp_path):
 
 def test_a_string_from_a_file_is_never_markup():
     names = tuple(f"{EVIL}{index}" for index in range(6))
-    whole = simulated.report(names=names, title=EVIL, heading={"robot": EVIL}, unit=EVIL, said={"message": EVIL})
+    whole = simulated.report(
+        names=names,
+        title=EVIL,
+        heading={"robot": EVIL},
+        commands=simulated.commands(names, EVIL),
+        said={"message": EVIL},
+    )
     policy = replace(whole.policy, name=EVIL, bundle=EVIL, engine=EVIL, trainer=EVIL, packed_with=((EVIL, EVIL),))
     rows = whole.recording.records
     simulated.meet(rows, 300, Event.REJECT)
@@ -186,8 +192,8 @@ def test_one_changed_time_changes_the_page(column):
 def test_one_changed_command_changes_its_own_drawing_only(column):
     before, after = simulated.records(), simulated.records()
     after[column][50, 2] = 0.123
-    limits = simulated.limits("any")
-    changed = [channel(before[:100], i, limits, "one") != channel(after[:100], i, limits, "one") for i in range(6)]
+    sent = simulated.commands()
+    changed = [channel(before[:100], i, sent[i], "one") != channel(after[:100], i, sent[i], "one") for i in range(6)]
     assert changed == [False, False, True, False, False, False]
 
 
@@ -380,16 +386,23 @@ def test_a_folder_that_is_missing_is_an_output_error(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def spec_of(pd: str) -> PolicySpec:
+    count = len(simulated.JOINTS)
+    box = (-1.0,) * count, (1.0,) * count
+    action = Action("continuous", simulated.JOINTS, "rad", "position", *box, True, False, None, None)
+    robot = Robot(simulated.JOINTS, None, (20.0,) * count, (1.0,) * count, pd, None, 1)
+    inputs = packed([Input("observation", (3,), "float32", 0, (opaque_term("observation", 3),))])
+    provenance = Provenance("stable-baselines3", "2.9.2", "PPO", {"model.zip": "c4" * 32}, {}, None, ())
+    return PolicySpec(SCHEMA, inputs, action, robot, 20_000_000, (), provenance, {})
+
+
 def test_a_report_is_put_together_from_a_bundle_and_a_result(tmp_path):
     rows = simulated.records()
     file = tmp_path / "run.mcap"
     with RecordingWriter(file, simulated.header()) as writer:
         writer.append(rows)
     certificate = canonical.dumps({"parity": simulated.parity()}).encode()
-    spec = SimpleNamespace(
-        provenance=Provenance("stable-baselines3", "2.9.2", "PPO", {"model.zip": "c4" * 32}, {}, None, ()),
-        action=SimpleNamespace(unit="Nm"),
-    )
+    spec = spec_of("none")
     manifest = SimpleNamespace(
         spec=spec, versions=Versions("0.1.0", "1.23", "1.32", "3.11"), certificate="certificate.json",
         engines=(SimpleNamespace(backend="onnxruntime"),), envelope=simulated.envelope(),
@@ -400,7 +413,16 @@ def test_a_report_is_put_together_from_a_bundle_and_a_result(tmp_path):
     assert found.parity == whole.parity
     assert found.recording.complete
     assert (found.recording.records["start_ns"] == rows["start_ns"]).all()
-    assert (found.title, found.unit) == ("cheetah on gym:HalfCheetah-v5", "Nm")
+    assert found.title == "cheetah on gym:HalfCheetah-v5"
+    assert [(sent.limits.name, sent.unit, sent.said) for sent in found.commands] == [
+        (name, "rad", index) for index, name in enumerate(simulated.JOINTS)
+    ]
+    manifest.spec = spec_of("drive")
+    gains = report_of(bundle, "cheetah.edgerl", replace(whole.result, recording=str(file))).commands[6:]
+    assert [(sent.limits.name, sent.unit, sent.said) for sent in gains[:1]] == [("kp[bthigh]", "Nm/rad", None)]
+    manifest.spec = spec_of("guardian")
+    torques = report_of(bundle, "cheetah.edgerl", replace(whole.result, recording=str(file))).commands
+    assert [(sent.unit, sent.said) for sent in torques] == [("Nm", None)] * 6
     manifest.certificate = None
     assert report_of(bundle, "cheetah.edgerl", replace(whole.result, recording=str(file))).parity == NOT_RUN
     manifest.certificate, bundle.files["certificate.json"] = "certificate.json", b"[]"
