@@ -193,8 +193,9 @@ def test_a_chunk_whose_checksum_is_right_and_whose_messages_are_not_is_refused(t
     content = bytearray(data[at + HEAD.size + mcap.CHUNK_HEAD.size : end])
     content[0] = Op.SCHEMA
     head = mcap.chunk_head((1, 2), len(content), zlib.crc32(content))
-    (tmp_path / "run").write_bytes(data[:at] + head + bytes(content) + data[end:])
-    with pytest.raises(DamagedRecording, match="messages of ticks"):
+    indexes = next(begin for op, begin, _ in records_of(data) if op == Op.DATA_END)
+    (tmp_path / "run").write_bytes(data[:at] + head + bytes(content) + data[end:indexes])
+    with pytest.raises(DamagedRecording, match="does not hold the messages of ticks"):
         read_recording(tmp_path / "run")
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from numpy.lib.recfunctions import repack_fields
 
 from edgerl import canonical
 from edgerl.errors import DamagedRecording, SchemaTooNew, SpecError
@@ -105,7 +106,8 @@ def _read(source: _Source, arrays: Collection[str] | None) -> Recording:
         cut = expected[len(preamble.metadata) :].startswith(found)
         raise source.damage("it is cut off within its header" if cut else "a byte of its topics has changed")
     names = [name for name in form.dtype.names or () if _wanted(name, header, arrays)]
-    rows = np.empty(source.size // form.block_bytes, form.dtype[names])
+    dtype = form.dtype if len(names) == len(form.dtype.names or ()) else repack_fields(form.dtype[names])
+    rows = np.empty(source.size // form.block_bytes, dtype)
     chunks, complete = _read_chunks(source, form, rows)
     rows = rows[: sum(chunk[3] for chunk in chunks)]
     if complete:
@@ -177,6 +179,8 @@ def _read_chunks(source: _Source, form: Form, rows: Records) -> tuple[list[tuple
         over = not isinstance(chunk, _Chunk) or chunk.cut
         if group and (over or waiting >= _GROUP_BYTES):
             blocks = np.concatenate(group)
+            if form.framed(blocks) < len(blocks):
+                raise source.damage("a chunk of it does not hold the messages of ticks")
             form.rows(blocks, rows[count : count + len(blocks)])
             count, waiting, group = count + len(blocks), 0, []
         if over:
@@ -209,12 +213,10 @@ def _read_chunk(source: _Source, form: Form) -> _Chunk | bool:
     elif zlib.crc32(content) != content_crc:
         raise source.damage(f"a byte of the {ticks:,} ticks at byte {at:,} has changed", at)
     blocks = np.frombuffer(content, np.uint8, ticks * form.block_bytes).reshape(ticks, form.block_bytes)
-    framed = form.framed(blocks)
-    if framed < ticks and len(content) == size:
-        raise source.damage(f"what stands at byte {at:,} are not the messages of ticks", at)
+    if len(content) < size:
+        return _Chunk(blocks[: form.framed(blocks)], (first, last), at, cut=True)
     indexes = len(form.topics) * container.message_index_bytes(ticks)
-    cut = len(content) < size or len(source.take(indexes)) < indexes
-    return _Chunk(blocks[:framed], (first, last), at, cut)
+    return _Chunk(blocks, (first, last), at, cut=len(source.take(indexes)) < indexes)
 
 
 def _check_ending(
