@@ -73,32 +73,35 @@ class Tally:
         if not len(rows):
             return
         self.ticks += len(rows)
-        self.rejected += _per_channel(rows["rejected"], len(self.rejected))
-        self.saturated += _per_channel(rows["saturated"], len(self.saturated))
-        self._add_misses(rows[rows["from_mode"] == Mode.ACTIVE])
+        for masks, counts in ((rows["rejected"], self.rejected), (rows["saturated"], self.saturated)):
+            if masks.any():
+                np.add(counts, _per_channel(masks, len(counts)), out=counts)
+        self._add_misses(rows)
         self._add_spans(rows)
         lockstep = rows["clock"] == Clock.LOCKSTEP
         real = (rows["clock"] == Clock.GRID) | (rows["clock"] == Clock.ROBOT)
         self.realtime_ticks += int(np.count_nonzero(real))
         self.lockstep_ticks += int(np.count_nonzero(lockstep))
         taken = rows["action_ns"] > 0
-        self._lateness.add(_between(rows[real], "scheduled_ns", "start_ns"))
-        self._answer.add(_between(rows[real & taken], "post_ns", "action_ns"))
-        self._inference.add(rows["infer_ns"][real & taken].astype(np.int64))
-        self._lockstep.add(rows["infer_ns"][lockstep & taken].astype(np.int64))
-        answered = real & (rows["observed"] > 0) & (rows["write_ns"] > 0)
+        infer = rows["infer_ns"].astype(np.int64)
+        self._lateness.add(_between(rows, "scheduled_ns", "start_ns")[real])
+        self._answer.add(_between(rows, "post_ns", "action_ns")[real & taken])
+        self._inference.add(infer[real & taken])
+        self._lockstep.add(infer[lockstep & taken])
         if self._same_clock:
-            self._latency.add(_between(rows[answered], "stamp_ns", "write_ns"))
+            answered = real & (rows["observed"] > 0) & (rows["write_ns"] > 0)
+            self._latency.add(_between(rows, "stamp_ns", "write_ns")[answered])
 
     def _add_misses(self, rows: Records) -> None:
-        so_far = self.misses
+        so_far, active = self.misses, rows["from_mode"] == Mode.ACTIVE
+        events = rows["events"][active]
         self.misses = Misses(
-            so_far.ticks + len(rows),
-            so_far.actions_late + _count(rows, Event.ACTION_LATE),
-            so_far.states_lost + _count(rows, Event.STATE_LOST),
-            so_far.rejected + int(rows["rejected"].any(axis=1).sum()),
-            so_far.saturated + int(rows["saturated"].any(axis=1).sum()),
-            so_far.missed_periods + int(rows["missed_periods"].sum(dtype=np.uint64)),
+            so_far.ticks + len(events),
+            so_far.actions_late + _count(events, Event.ACTION_LATE),
+            so_far.states_lost + _count(events, Event.STATE_LOST),
+            so_far.rejected + int(np.count_nonzero(rows["rejected"].any(axis=1) & active)),
+            so_far.saturated + int(np.count_nonzero(rows["saturated"].any(axis=1) & active)),
+            so_far.missed_periods + int(rows["missed_periods"][active].sum(dtype=np.uint64)),
         )
 
     def _add_spans(self, rows: Records) -> None:
@@ -155,8 +158,8 @@ def _per_channel(masks: npt.NDArray[np.uint64], channels: int) -> Times:
     return np.asarray(bits[:, :channels].sum(axis=0), np.int64)
 
 
-def _count(rows: Records, event: Event) -> int:
-    return int(np.count_nonzero(rows["events"] & np.uint32(1 << event)))
+def _count(events: npt.NDArray[np.uint32], event: Event) -> int:
+    return int(np.count_nonzero(events & np.uint32(1 << event)))
 
 
 def _between(rows: Records, begin: str, end: str) -> Times:
