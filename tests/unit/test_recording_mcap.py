@@ -15,10 +15,11 @@ from mcap.reader import make_reader
 from mcap.records import Message
 from mcap.stream_reader import StreamReader
 
+import edgerl
 from edgerl.runtime.enums import Event, Mode
 from edgerl.runtime.layout import Channel, Layout
 from edgerl.runtime.recording import Header, arrays_of
-from edgerl.runtime.recording.form import Form
+from edgerl.runtime.recording.form import DERIVED, Form
 from edgerl.runtime.recording.write import RecordingWriter
 from edgerl.runtime.structs import TickHeader
 from tests.recordings import HEADER, PERIOD_NS, any_ticks, header, ticks
@@ -163,6 +164,13 @@ def test_a_file_cut_at_any_byte_is_read_by_others_up_to_its_last_whole_chunk(tmp
             for record in StreamReader(io.BytesIO(data[:size]), validate_crcs=True).records:
                 count += isinstance(record, Message)
         assert count == 3 * topics * sum(end <= size for end in ends), size
+
+
+def test_the_page_about_recordings_names_every_topic_and_what_is_derived() -> None:
+    page = (Path(edgerl.__file__).parent.parent / "docs" / "recording.md").read_text()
+    for topic in Form.of(HEADER).topics:
+        assert f"| `{topic.name}` | `{topic.message}` |" in page
+    assert all(f"`{name}`" in page for name in DERIVED)
 
 
 def test_a_recording_without_ticks_is_a_valid_file(tmp_path: Path) -> None:
