@@ -35,6 +35,7 @@ EdgerlError                    exit 1
 │   ├── PortError              the robot did not answer, or refused
 │   │   ├── PortKeyError       the file of a port's key cannot be used
 │   │   └── DriverError        the robot's driver process did not start or died
+│   ├── FrameError             a camera's process did not answer, or its images are others
 │   ├── GuardianError          the guardian did not start or died
 │   ├── PolicyProcessError     the policy process did not start or died
 │   └── DamagedRecording       a recording that is not as it was written
@@ -278,6 +279,10 @@ class PortKeyError(PortError):
 
 class DriverError(PortError):
     """The process with the robot's driver did not start or died."""
+
+
+class FrameError(LoopError):
+    """The images that a policy observes cannot be had, or are not those that it was trained on."""
 
 
 class GuardianError(LoopError):
