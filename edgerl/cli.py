@@ -256,6 +256,13 @@ def run(
         float | None,
         typer.Option("--realtime", help="Seconds in real time before a gym: robot goes on in lockstep.", min=0),
     ] = None,
+    frames: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=shm:PATH: the process that gives an image which the policy observes; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     ticks: Annotated[int | None, typer.Option(help="Stop after so many ticks.", min=1)] = None,
     arm: Annotated[
         bool | None,
@@ -314,6 +321,7 @@ def run(
         raise typer.BadParameter("the path names the run already; leave one of the two away", param_hint="--name")
     from edgerl.run import run_file, run_name
     from edgerl.runtime.control.listener import ControlOptions
+    from edgerl.runtime.frame_sources import parse_frame_sources
     from edgerl.runtime.recording.recorder import Keep
     from edgerl.runtime.run import RunOptions
 
@@ -321,6 +329,7 @@ def run(
         seed=seed or 0,
         episodes=episodes or 1,
         realtime_s=math.inf if realtime_s is None else realtime_s,
+        frames=parse_frame_sources(frames or []),
         ticks=ticks,
         arm=arm,
         stay=stay,

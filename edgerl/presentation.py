@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from edgerl.runtime.control.messages import RunStatus
     from edgerl.runtime.core import ModeRow
     from edgerl.runtime.course import Progress
+    from edgerl.runtime.frame_counts import FrameCounts
     from edgerl.runtime.quantiles import Summary
     from edgerl.runtime.result import Misses, RunResult, Timing
 
@@ -256,7 +257,14 @@ def _show_ending(result: RunResult) -> None:
 
 def _run_rows(result: RunResult) -> list[list[str]]:
     ticks = f"{result.ticks:,}: {result.realtime_ticks:,} in real time, {result.lockstep_ticks:,} in lockstep"
-    return [["ticks", ticks], *loop_rows(result.misses, result.timing)]
+    return [["ticks", ticks], *loop_rows(result.misses, result.timing), *_frame_rows(result.frames)]
+
+
+def _frame_rows(counts: FrameCounts | None) -> list[list[str]]:
+    if counts is None:
+        return []
+    taken = f"{counts.taken:,} observations with all of them, the oldest {counts.oldest_ns / 1e6:,.1f} ms"
+    return [["images", f"{taken}; {counts.unanswered:,} not answered for want of one"]]
 
 
 def _show_channels(parity: ParityReport) -> None:

@@ -10,13 +10,15 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from edgerl.hil.environment import Environment
 from edgerl.hil.grid import Clock, Grid, MonotonicClock
-from edgerl.hil.port import Address, UdpRobotSide
+from edgerl.hil.port import Address, Owner, UdpRobotSide
 from edgerl.hil.spaces import ActionChannels, ObservationChannels
 from edgerl.runtime import wire
 from edgerl.runtime.enums import Mode
+from edgerl.runtime.frames import FrameWriter
 from edgerl.runtime.layout import Layout
 from edgerl.runtime.plant_lines import EpisodeResult, PlantEnd, PlantLine, Span
 from edgerl.runtime.realtime import be_ordinary
@@ -24,6 +26,8 @@ from edgerl.runtime.wire import StateFlag
 
 PATIENCE_NS = 1_000_000_000
 """Lockstep goes on without an answer after this."""
+ATTEND_NS = 50_000_000
+"""Without a controller, whoever wants the images is answered this often."""
 FAREWELL_NS = 2_000_000_000
 """DONE is repeated at most this long."""
 
@@ -50,6 +54,10 @@ class PlantConfig:
     """SCHED_FIFO priority that it tries to get in real time; 0 for none."""
     layout: Layout | None = None
     """Names and units that the controller uses; None: the environment's generic ones."""
+    frames: Path | None = None
+    """Socket that gives the environment's images to whoever asks; None: nobody can."""
+    frame_sockets: tuple[int, ...] = ()
+    """Descriptors of sockets to a controller that is connected already."""
 
 
 @dataclass
@@ -95,10 +103,12 @@ class Plant:
         config: PlantConfig,
         port: UdpRobotSide,
         channels: tuple[ObservationChannels, ActionChannels],
+        frames: FrameWriter,
     ) -> None:
         self._env = env
         self._config = config
         self._port = port
+        self._frames = frames
         self._observation, self._action = channels
         self._clock: Clock = MonotonicClock()
         self._last: wire.Command | None = None
@@ -106,7 +116,7 @@ class Plant:
 
     def run(self, report: Callable[[PlantLine], None]) -> PlantEnd:
         """Serve one controller until the last episode is over or it went; episodes are reported as they end."""
-        owner = self._port.claim(self._clock.now_ns() + round(self._config.claim_timeout_s * 1e9))
+        owner = self._claim()
         if owner is None:
             return self._end("unclaimed")
         self._period_ns = owner.period_ns
@@ -120,6 +130,14 @@ class Plant:
                 return self._end(self._port.left)
         self._say_done()
         return self._end("done")
+
+    def _claim(self) -> Owner | None:
+        until_ns = self._clock.now_ns() + round(self._config.claim_timeout_s * 1e9)
+        owner = None
+        while owner is None and (now_ns := self._clock.now_ns()) < until_ns:
+            self._frames.attend()
+            owner = self._port.claim(min(until_ns, now_ns + ATTEND_NS))
+        return owner
 
     def _end(self, reason: str) -> PlantEnd:
         dropped = {
@@ -164,6 +182,13 @@ class Plant:
 
     def _show(self, observation: object) -> None:
         self._values = self._observation.flatten(observation)
+        self._images = self._observation.images(observation)
+
+    def _publish(self, flags: StateFlag) -> int:
+        """The images first: whoever has the state finds those that belong to it."""
+        for frame, image in zip(self._observation.frames, self._images, strict=True):
+            self._frames.write(frame.name, image, state_stamp_ns=self._stamp_ns)
+        return self._port.publish(self._values, flags, self._stamp_ns)
 
     def _wait_for_active(self) -> _Exchange | None:
         """Stand still until a command from mode ACTIVE answers; None where the controller went."""
@@ -216,7 +241,7 @@ class Plant:
             return self._exchange_in_lockstep(flags)
         at_ns = self._grid.wait()
         self._stamp_ns = self._clock.now_ns()
-        sequence = self._port.publish(self._values, flags, self._stamp_ns)
+        sequence = self._publish(flags)
         deadline_ns = at_ns + round(self._period_ns * self._config.budget_fraction)
         latency_ns = -1
         while (arrival := self._port.receive(deadline_ns)) is not None:
@@ -230,7 +255,7 @@ class Plant:
 
     def _exchange_in_lockstep(self, flags: StateFlag) -> _Exchange | None:
         self._stamp_ns += self._period_ns
-        sequence = self._port.publish(self._values, flags | StateFlag.LOCKSTEP, self._stamp_ns)
+        sequence = self._publish(flags | StateFlag.LOCKSTEP)
         deadline_ns = self._clock.now_ns() + PATIENCE_NS
         while (arrival := self._port.receive(deadline_ns)) is not None:
             self._last = arrival.command
@@ -253,7 +278,7 @@ class Plant:
         lockstep = StateFlag.LOCKSTEP if self._realtime_left < 1 else StateFlag(0)
         while self._port.owner is not None and self._clock.now_ns() < until_ns:
             self._stamp_ns = self._stamp_ns + self._period_ns if lockstep else self._clock.now_ns()
-            self._port.publish(self._values, StateFlag.DONE | lockstep, self._stamp_ns)
+            self._publish(StateFlag.DONE | lockstep)
             pause_ns = self._clock.now_ns() + self._period_ns
             while self._port.receive(pause_ns) is not None:
                 pass

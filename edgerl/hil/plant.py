@@ -10,7 +10,9 @@ Run it with ``python -m edgerl.hil.plant --env HalfCheetah-v5``; it prints the l
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +23,7 @@ from edgerl.hil import environment
 from edgerl.hil.episodes import Plant, PlantConfig
 from edgerl.hil.port import UdpRobotSide
 from edgerl.hil.spaces import ActionChannels, ObservationChannels
+from edgerl.runtime.frames import FrameWriter
 from edgerl.runtime.layout import Layout
 from edgerl.runtime.plant_lines import Listening, PlantEnd, PlantLine
 from edgerl.runtime.processes import die_with_parent
@@ -35,24 +38,31 @@ def serve(config: PlantConfig, report: Callable[[PlantLine], None]) -> PlantEnd:
         LoopError: The environment does not exist, or its spaces do not fit the robot port.
     """
     env = environment.make(config.env)
-    channels = ObservationChannels(env.observation_space), ActionChannels(env.action_space)
+    observed = ObservationChannels(env.observation_space, config.layout.frames if config.layout else None)
+    channels = observed, ActionChannels(env.action_space)
     if config.layout is not None:
         channels[0].adopt(config.layout.state)
         channels[1].adopt(config.layout.command)
-    layout = Layout(channels[0].channels, channels[1].channels)
+    layout = Layout(channels[0].channels, channels[1].channels, channels[0].frames)
     period_ns = config.period_ns or environment.period_ns(env)
-    port = UdpRobotSide(config.listen, layout, period_ns, lockstep_possible=True)
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(env.close)
+        port = UdpRobotSide(config.listen, layout, period_ns, lockstep_possible=True)
+        stack.callback(port.close)
+        frames = stack.enter_context(_frames(config, layout))
         env.reset(seed=config.seed)  # loads what the simulator loads late
         priority = be_realtime(config.priority if config.realtime_seconds > 0 else 0, limit_us=0)
         counts = len(layout.state), len(layout.command)
         report(Listening("listening", *port.address, period_ns, *counts, priority))
-        end = Plant(env, config, port, channels).run(report)
+        end = Plant(env, config, port, channels, frames).run(report)
         report(end)
         return end
-    finally:
-        port.close()
-        env.close()
+
+
+def _frames(config: PlantConfig, layout: Layout) -> FrameWriter:
+    given = {frame.name: (frame.shape, frame.dtype) for frame in layout.frames}
+    connected = [socket.socket(fileno=descriptor) for descriptor in config.frame_sockets]
+    return FrameWriter(given, config.frames, connected=connected)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -81,6 +91,8 @@ def _config(arguments: list[str] | None) -> PlantConfig:
     parser.add_argument("--claim-timeout-s", type=float, default=60.0)
     parser.add_argument("--priority", type=int, default=0, help="SCHED_FIFO priority to try in real time")
     parser.add_argument("--layout", type=Path, help="JSON file with the names and units of the channels")
+    parser.add_argument("--frames", type=Path, help="socket that gives the environment's images to whoever asks")
+    parser.add_argument("--frame-socket", type=int, action="append", default=[], help="descriptor of a connected one")
     parser.add_argument("--parent", type=int, help="end with this process, which has started the plant")
     given = vars(parser.parse_args(arguments))
     parent = given.pop("parent")
@@ -93,6 +105,7 @@ def _config(arguments: list[str] | None) -> PlantConfig:
         parser.error("--episodes must be 1 or more, --budget-fraction in (0, 1], --realtime-seconds 0 or more")
     if given["layout"] is not None:
         given["layout"] = canonical.loads(Layout, given["layout"].read_bytes(), str(given["layout"]))
+    given["frame_sockets"] = tuple(given.pop("frame_socket"))
     return PlantConfig(listen=(host, int(port)), **given)
 
 

@@ -1,7 +1,7 @@
 """Gymnasium spaces as channels of the robot port: flat float32 both ways, with names.
 
 Knows the spaces by their attributes, so that this module needs no Gymnasium. Integers travel as float32, which is exact
-up to 2**24; a larger one is refused. Images are refused: they do not fit a datagram.
+up to 2**24; a larger one is refused. Images, and boxes that no datagram can carry, are frames: arrays as they are.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgerl.errors import LoopError
+from edgerl.frame_inputs import IMAGE_RANK, MAX_CHANNELS
 from edgerl.runtime import wire
-from edgerl.runtime.layout import NO_UNIT, Channel
+from edgerl.runtime.layout import NO_UNIT, Channel, FrameChannel
+from edgerl.spec import Dtype
 
 Space: TypeAlias = Any
 """A ``gymnasium.spaces.Space``; Gymnasium is an optional dependency."""
@@ -24,26 +26,34 @@ _SUPPORTED = "Box, Discrete, MultiDiscrete, MultiBinary, and Dict observations o
 
 
 class ObservationChannels:
-    """Turns an environment's observation into state channels.
+    """Turns an environment's observation into state channels and frames.
 
     Args:
         space: The environment's observation space.
+        frames: What the policy takes as frames; None: images, and boxes that no datagram can carry.
 
     Raises:
-        LoopError: The space holds an image, another kind of space, or too many elements.
+        LoopError: The space holds another kind of space, too many elements, or not these frames.
     """
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: Space, frames: tuple[FrameChannel, ...] | None = None) -> None:
         parts = space.spaces.items() if _kind(space) == "Dict" else [(None, space)]
-        self._keys = [key for key, _ in parts]
-        names = []
-        for key, part in parts:
-            name = "observation" if key is None else f"observation.{key}"
-            names += [f"{name}[{index}]" for index in range(_observation_size(name, part))]
+        named = {"observation" if key is None else f"observation.{key}": (key, part) for key, part in parts}
+        sizes = {name: _observation_size(name, part) for name, (_, part) in named.items()}
+        if frames is None:
+            frames = tuple(_frame(name, part) for name, (_, part) in named.items() if _is_frame(part, sizes[name]))
+        for frame in frames:
+            _check_frame(frame, {name: part for name, (_, part) in named.items()})
+        self.frames = frames
+        """The images of an observation."""
+        self._frame_keys = [named[frame.name][0] for frame in frames]
+        others = [name for name in named if name not in {frame.name for frame in frames}]
+        self._keys = [named[name][0] for name in others]
+        names = [f"{name}[{index}]" for name in others for index in range(sizes[name])]
         if len(names) > wire.MAX_STATE_CHANNELS:
             raise LoopError(
-                f"The environment observes {len(names)} values; a datagram of the robot port carries "
-                f"{wire.MAX_STATE_CHANNELS}. Images and large observations do not travel over the robot port."
+                f"The environment observes {len(names)} values beside images; a datagram of the robot port carries "
+                f"{wire.MAX_STATE_CHANNELS}. Put them into one box, which then travels as an image does."
             )
         self.channels = tuple(Channel(name, NO_UNIT) for name in names)
         self._order: npt.NDArray[np.intp] | None = None
@@ -66,10 +76,16 @@ class ObservationChannels:
 
     def flatten(self, observation: object) -> wire.Floats:
         """Return the state channels of an observation, shape (channels,), float32."""
-        parts = [observation if key is None else observation[key] for key in self._keys]  # type: ignore[index]
+        parts = [np.asarray(_part(observation, key)).reshape(-1) for key in self._keys]
         with np.errstate(over="ignore", invalid="ignore"):  # judging infinities is the guardian's
-            flat = np.concatenate([np.asarray(part).reshape(-1).astype(np.float32) for part in parts])
+            flat = np.concatenate([np.zeros(0, np.float32), *(part.astype(np.float32) for part in parts)])
         return flat if self._order is None else flat[self._order]
+
+    def images(self, observation: object) -> list[npt.NDArray[np.generic]]:
+        """Return the frames of an observation, in their shapes and dtypes."""
+        pairs = zip(self.frames, self._frame_keys, strict=True)
+        with np.errstate(over="ignore", invalid="ignore"):  # judging infinities is the core's
+            return [np.asarray(_part(observation, key)).astype(frame.dtype) for frame, key in pairs]
 
 
 class ActionChannels:
@@ -146,17 +162,40 @@ def _observation_size(name: str, space: Space) -> int:
     if kind not in ("Box", "Discrete", "MultiDiscrete", "MultiBinary"):
         raise LoopError(f"'{name}' is a {kind} space. Supported: {_SUPPORTED}.")
     shape = tuple(space.shape)
-    if kind == "Box" and len(shape) >= 2 and np.dtype(space.dtype) == np.uint8:
-        raise LoopError(
-            f"'{name}' is an image of shape {shape}. Images do not travel over the robot port, whose datagrams carry "
-            f"{wire.MAX_STATE_CHANNELS} numbers; this version runs policies with vector observations."
-        )
     if kind in ("Discrete", "MultiDiscrete"):
         size = max(1, math.prod(shape))
         largest = float(np.max(_last_index(space, size) + np.asarray(getattr(space, "start", 0)).reshape(-1)))
         if largest > _EXACT:
             raise LoopError(f"'{name}' counts up to {largest:.0f}; the robot port carries integers up to {_EXACT}.")
     return max(1, int(math.prod(shape)))
+
+
+def _is_frame(space: Space, size: int) -> bool:
+    """As :func:`edgerl.frame_inputs.is_frame` says it of a policy's input."""
+    image = np.dtype(space.dtype) == np.uint8 and len(space.shape) >= IMAGE_RANK
+    return _kind(space) == "Box" and (image or size > MAX_CHANNELS)
+
+
+def _frame(name: str, space: Space) -> FrameChannel:
+    """Return the frame of a space, in the type that an importer gives a policy's input of it."""
+    dtype = np.dtype(space.dtype)
+    kind: Dtype = "uint8" if dtype in (np.uint8, np.bool_) else "int32" if dtype.kind in "iu" else "float32"
+    return FrameChannel(name, tuple(space.shape), kind)
+
+
+def _check_frame(frame: FrameChannel, spaces: dict[str, Space]) -> None:
+    space = spaces.get(frame.name)
+    if space is not None and tuple(space.shape) == frame.shape and np.can_cast(space.dtype, frame.dtype, "same_kind"):
+        return
+    given = "none of this name" if space is None else f"{np.dtype(space.dtype)} of shape {tuple(space.shape)}"
+    raise LoopError(
+        f"The policy observes the image {frame.name}, {frame.dtype} of shape {frame.shape}; the environment gives "
+        f"{given}. Run the environment that the policy was trained in, with the same wrappers."
+    )
+
+
+def _part(observation: Any, key: str | None) -> Any:  # noqa: ANN401  of whatever type the space is
+    return observation if key is None else observation[key]
 
 
 def _last_index(space: Space, size: int) -> npt.NDArray[np.float64]:

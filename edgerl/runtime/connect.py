@@ -14,6 +14,7 @@ from pathlib import Path
 
 from edgerl.errors import PortError
 from edgerl.runtime.drivers import AttachedDriver, DriverProcess
+from edgerl.runtime.frame_sources import FrameSources
 from edgerl.runtime.port_key import read_key
 from edgerl.runtime.robots import (
     DriverRobot,
@@ -32,6 +33,8 @@ UDP_TIMEOUT_S = 5.0
 """How long a robot may take to answer HELLO."""
 DRIVER_TIMEOUT_S = 30.0
 """A driver is imported and connects to its robot in this time."""
+FRAMES_TIMEOUT_S = 5.0
+"""How long a camera's process may take to answer; some look at their socket only once a frame."""
 
 _NO_KEY = (
     "The robot at {} is reached over a network without a key: whoever is on it can drive the robot, or be taken for "
@@ -74,6 +77,7 @@ def connect(
     plant: PlantSettings,
     stack: contextlib.ExitStack,
     *,
+    frames: FrameSources | None = None,
     meanwhile: Callable[[], None] = lambda: None,
 ) -> Connection:
     """Take the session of a robot; ``stack`` ends it, and whatever was started for it.
@@ -84,10 +88,12 @@ def connect(
         access: How it is reached.
         plant: How a Gymnasium plant runs.
         stack: Ends it all.
+        frames: The policy's images, where it observes some: a plant is asked for them, and all are waited for.
         meanwhile: Called often while the robot starts; what it raises ends the wait.
 
     Raises:
         PortError: It did not start or answer, refused, or is none that the profile takes.
+        FrameError: An image that the policy observes is not given.
         PlatformError: This kernel has no sealed memory.
     """
     if access.key is not None and not isinstance(robot, UdpRobot):
@@ -96,7 +102,9 @@ def connect(
     process: RobotProcess | None = None
     session: Session
     if isinstance(robot, GymRobot):
-        process = started = stack.enter_context(PlantProcess(robot.env_id, terms.layout, plant, meanwhile=meanwhile))
+        ends = frames.robots_ends if frames else ()
+        started = PlantProcess(robot.env_id, terms.layout, plant, frames=ends, meanwhile=meanwhile)
+        process = stack.enter_context(started)
         session = open_session(started.address, terms, timeout_s=UDP_TIMEOUT_S, meanwhile=meanwhile)
     elif isinstance(robot, DriverRobot):
         process = driver = stack.enter_context(DriverProcess(robot.class_name, priority=access.priority))
@@ -111,6 +119,9 @@ def connect(
     stack.enter_context(session)
     if session.welcome.command_timeout_ns == 0 and (access.production or not isinstance(robot, GymRobot)):
         _object(access, warnings, _NO_TIMEOUT)
+    if frames:
+        frames.handed_over()
+        frames.attach(timeout_s=FRAMES_TIMEOUT_S, meanwhile=meanwhile)
     return Connection(session, process, process is not None, tuple(warnings))
 
 

@@ -185,7 +185,7 @@ class Drive:
             self._enter("running")
         elif self._in_stage_s() > timeout_s:
             self._supervisor.request(Request.DISARM)
-            why = f"The guardian did not arm within {timeout_s:g} s. What was missing: {standing.missing(status)}."
+            why = f"The guardian did not arm within {timeout_s:g} s. {self._what_was_missing(status)}"
             self._give_up_arming(why)
         elif not self._arm_sent and status.mode == Mode.SAFE and self._policies.ready:
             self._arm(status)
@@ -193,7 +193,7 @@ class Drive:
             if self._by_itself:
                 self._arm(status)
             else:
-                self._give_up_arming(f"The guardian did not arm. What was missing: {standing.missing(status)}.")
+                self._give_up_arming(f"The guardian did not arm. {self._what_was_missing(status)}")
 
     def _arm(self, status: Status) -> None:
         self._refused = status.arm_refused
@@ -337,9 +337,15 @@ class Drive:
         how: Ending = "estop" if Event(status.fault) is Event.ESTOP else "fault"
         return End(how, f"{self._fault_message(status)} The guardian went down its fallback ladder.")
 
+    def _what_was_missing(self, status: Status) -> str:
+        return " ".join(
+            filter(None, (f"What was missing: {standing.missing(status)}.", self._supervisor.frame_trouble))
+        )
+
     def _fault_message(self, status: Status) -> str:
         estop_by = self._orders.estop_by if self._orders else ""
-        return standing.fault_message(status, obituary=self._policies.obituary, estop_by=estop_by)
+        frames = self._supervisor.frame_trouble
+        return standing.fault_message(status, obituary=self._policies.obituary, estop_by=estop_by, frame_trouble=frames)
 
     def _watch_it_lapse(self) -> None:
         """Without a guardian: stay in the session until the robot has stopped by itself."""

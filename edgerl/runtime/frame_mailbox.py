@@ -15,12 +15,12 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-from edgerl.errors import FrameError, PlatformError
+from edgerl.errors import FrameError
 from edgerl.runtime import core
 from edgerl.runtime.enums import FRAME_MAGIC, FRAME_VERSION, Result
 from edgerl.runtime.frame_structs import Frame
 from edgerl.runtime.layout import FrameChannel
-from edgerl.runtime.segments import is_sealed, new_segment
+from edgerl.runtime.segments import is_sealed, new_segment, read_only
 
 _START = struct.Struct("<IIQ")
 
@@ -44,13 +44,7 @@ class FrameMemory:
         self._address = segment.address
         self.fd = segment.fd
         core.library().erl_frame_create(self._address, channel.nbytes)
-        try:
-            self.read_only = os.open(f"/proc/self/fd/{self.fd}", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise PlatformError(
-                f"/proc is not mounted ({error.strerror}); a policy that sees needs it to get its images."
-            ) from error
-        stack.callback(os.close, self.read_only)
+        self.read_only = read_only(stack, self.fd)
 
     def admit(self, epoch: int) -> None:
         """Let a writer of this epoch write, and no other."""

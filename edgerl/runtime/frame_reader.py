@@ -31,36 +31,35 @@ class FrameReader:
         fds: Descriptors of the mailboxes, in the order of the spec's frame inputs.
         spec: Of the policy.
         runner: Its inputs are written.
+        header: Address of the header that each observation is copied to.
+        max_age_ns: An older frame is not taken.
+        account: Address of the action mailbox, which keeps the account.
+
+    Attributes:
+        arguments: What ``erl_frames_take`` is called with, once for each observation, while this reader lives.
 
     Raises:
         PolicyProcessError: They are not the mailboxes of this policy.
     """
 
-    def __init__(self, fds: Sequence[int], spec: PolicySpec, runner: Runner) -> None:
+    def __init__(
+        self, fds: Sequence[int], spec: PolicySpec, runner: Runner, *, header: int, max_age_ns: int, account: int
+    ) -> None:
         wanted = frame_inputs(spec)
         if len(fds) != len(wanted):
             raise PolicyProcessError(f"The policy observes {len(wanted)} images; {len(fds)} mailboxes were given.")
         self._memories = [_map(fd, item) for fd, item in zip(fds, wanted, strict=True)]
         self._arrays = [runner.inputs[item.name] for item in wanted]
-        self._inputs = (FrameInput * max(1, len(wanted)))(
+        for item, array in zip(wanted, self._arrays, strict=True):
+            if array.nbytes != item.nbytes or not array.flags.c_contiguous:
+                raise PolicyProcessError(f"The runner's input {item.name} is not {item.nbytes} bytes in C order.")
+        self._inputs = (FrameInput * len(wanted))(
             *(
                 FrameInput(core.address(memory), array.ctypes.data, item.nbytes, Dtype[item.dtype.upper()])
                 for memory, array, item in zip(self._memories, self._arrays, wanted, strict=True)
             )
         )
-        for item, array in zip(wanted, self._arrays, strict=True):
-            if array.nbytes != item.nbytes or not array.flags.c_contiguous:
-                raise PolicyProcessError(f"The runner's input {item.name} is not {item.nbytes} bytes in C order.")
-
-    def arguments(self, header: int, max_age_ns: int, action: int) -> FrameArguments:
-        """Return what ``erl_frames_take`` is called with, once for each observation; alive as long as this reader.
-
-        Args:
-            header: Address of the observation's header.
-            max_age_ns: An older frame is not taken.
-            action: Address of the action mailbox, which keeps the account.
-        """
-        return ctypes.addressof(self._inputs), len(self._memories), header, max_age_ns, action
+        self.arguments: FrameArguments = (ctypes.addressof(self._inputs), len(wanted), header, max_age_ns, account)
 
 
 def _map(fd: int, item: Input) -> mmap.mmap:

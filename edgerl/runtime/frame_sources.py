@@ -25,6 +25,7 @@ from edgerl.runtime.frame_packets import (
     encode,
 )
 from edgerl.runtime.layout import FrameChannel
+from edgerl.runtime.unix_port import send_with
 
 RETRY_S = 0.5
 """A process that has gone is looked for this often."""
@@ -111,7 +112,7 @@ class FrameSource:
         self._memory.admit(self._epoch)
         hello = encode(FrameHello(self._epoch, self._memory.channel))
         try:
-            socket.send_fds(connection, [hello], [self._memory.fd], socket.MSG_NOSIGNAL)
+            send_with(connection, hello, [self._memory.fd])
         except OSError as error:
             self.trouble = f"{self._who} went away ({error.strerror})"
             connection.close()
@@ -170,7 +171,12 @@ class FrameSources:
         stack: Ends it: connections and descriptors.
         channels: What the policy observes.
         paths: Socket of the process that gives each frame, by name.
-        connected: The robot's own process, which gives those that no path is named for.
+        max_age_ns: Of a frame that the policy may act on.
+        from_robot: Whether the robot's own process gives those that no path is named for, over ``robots_ends``.
+
+    Attributes:
+        max_age_ns: As given.
+        robots_ends: Sockets for the robot's process; closed here by :meth:`handed_over`.
 
     Raises:
         FrameError: A frame has no source, or a source no frame.
@@ -182,28 +188,31 @@ class FrameSources:
         stack: contextlib.ExitStack,
         channels: Sequence[FrameChannel],
         paths: Mapping[str, str],
-        connected: Callable[[], socket.socket] | None = None,
+        *,
+        max_age_ns: int,
+        from_robot: bool = False,
     ) -> None:
-        names = [channel.name for channel in channels]
-        for name in paths:
-            if name not in names:
-                observed = f"It observes {', '.join(names)}" if names else "It observes none"
-                raise FrameError(f"--frames {name}: the policy observes no image of this name. {observed}.")
-        for name in names:
-            if name not in paths and connected is None:
-                raise FrameError(
-                    f"The policy observes {name}, and nothing says where these images come from. Name the socket of "
-                    f"the process that gives them: --frames {name}=shm:PATH (docs/frame-port.md)."
-                )
+        _check_names([channel.name for channel in channels], paths, from_robot=from_robot)
+        self.max_age_ns = max_age_ns
+        self.robots_ends: list[socket.socket] = []
         self._memories = [FrameMemory(stack, channel) for channel in channels]
-        self.sources = tuple(
-            FrameSource(memory, paths[memory.channel.name])
-            if memory.channel.name in paths
-            else FrameSource(memory, "", connected() if connected else None)
-            for memory in self._memories
-        )
+        self.sources = tuple(self._source(memory, paths.get(memory.channel.name)) for memory in self._memories)
         for source in self.sources:
             stack.callback(source.close)
+        stack.callback(self.handed_over)
+        self.attend()
+
+    def _source(self, memory: FrameMemory, path: str | None) -> FrameSource:
+        if path is not None:
+            return FrameSource(memory, path)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.robots_ends.append(theirs)
+        return FrameSource(memory, "", ours)
+
+    def handed_over(self) -> None:
+        """Close our copies of the robot's ends, so that its death shows."""
+        while self.robots_ends:
+            self.robots_ends.pop().close()
 
     @property
     def fds(self) -> tuple[int, ...]:
@@ -248,3 +257,16 @@ class FrameSources:
                 )
             meanwhile()
             select.select(self.watched, [], [], min(left_s, _LOOK_S))
+
+
+def _check_names(names: Sequence[str], paths: Mapping[str, str], *, from_robot: bool) -> None:
+    for name in paths:
+        if name not in names:
+            observed = f"It observes {', '.join(names)}" if names else "It observes none"
+            raise FrameError(f"--frames {name}: the policy observes no image of this name. {observed}.")
+    for name in names:
+        if name not in paths and not from_robot:
+            raise FrameError(
+                f"The policy observes {name}, and nothing says where these images come from. Name the socket of the "
+                f"process that gives them: --frames {name}=shm:PATH (docs/frame-port.md)."
+            )

@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 from edgerl.errors import FrameError
 from edgerl.runtime.frame_mailbox import FrameOutlet
 from edgerl.runtime.frame_packets import (
-    MAX_PACKET,
     BadPacket,
     FrameHello,
     FrameRefused,
@@ -39,6 +38,7 @@ from edgerl.runtime.frame_packets import (
     encode,
 )
 from edgerl.runtime.layout import FrameChannel
+from edgerl.runtime.unix_port import receive_with
 from edgerl.spec import Dtype
 
 MAX_READERS = 16
@@ -190,7 +190,7 @@ class FrameWriter:
     def _hear(self, reader: _Reader) -> _Heard:
         """Answer one packet, where there is one."""
         try:
-            data, fds, _, _ = socket.recv_fds(reader.connection, MAX_PACKET, _DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+            data, fds = receive_with(reader.connection, _DESCRIPTORS)
         except BlockingIOError:
             return _Heard.NOTHING
         except OSError:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from edgerl.errors import PolicyProcessError
 from edgerl.runtime import core
 from edgerl.runtime.enums import Request
+from edgerl.runtime.frame_sources import FrameSources
 from edgerl.runtime.job import Job, pack_job
 from edgerl.runtime.processes import Child, environment, python
 from edgerl.runtime.segments import SharedMemory, sealed
@@ -140,12 +141,21 @@ class Policies:
         priority: SCHED_FIFO priority of the acting policy, below the guardian's; 0 for none. Others get one less, so
             that on a shared CPU a candidate never makes the acting policy late.
         realtime_limit_us: The kernel kills a policy that computes this long at real-time priority without waiting.
+        frames: Where its images come from, where it observes some.
     """
 
-    def __init__(self, memory: SharedMemory, *, priority: int = 0, realtime_limit_us: int = 0) -> None:
+    def __init__(
+        self,
+        memory: SharedMemory,
+        *,
+        priority: int = 0,
+        realtime_limit_us: int = 0,
+        frames: FrameSources | None = None,
+    ) -> None:
         self._memory = memory
         self._priority = priority
         self._realtime_limit_us = realtime_limit_us
+        self._frames = frames
         self._epoch = 0
         self._running: list[PolicyProcess] = []
         self._buried: set[int] = set()
@@ -181,6 +191,7 @@ class Policies:
             reader, writer = os.pipe() if rest else (-1, None)
             if rest:
                 ours.callback(os.close, reader)
+            frames = self._frames.fds if self._frames else ()
             given = {
                 "--job": descriptor,
                 "--observation": self._memory.observation.fd,
@@ -190,9 +201,11 @@ class Policies:
                 "--priority": self._beside,
                 "--realtime-limit-us": self._realtime_limit_us,
                 "--rest": reader,
+                "--frames": ",".join(map(str, frames)),
+                "--frame-max-age-ns": self._frames.max_age_ns if self._frames else 0,
             }
             arguments = [item for name, value in given.items() for item in (name, str(value))]
-            fds = [fd for fd in (descriptor, self._memory.observation.fd, action.fd, reader) if fd >= 0]
+            fds = [fd for fd in (descriptor, self._memory.observation.fd, action.fd, reader, *frames) if fd >= 0]
             child = Child("policy", python(_MODULE, arguments), fds=fds, environment=environment())
         policy = PolicyProcess(
             child, slot=slot, epoch=self._epoch, spec=job.engine.spec, mailbox=action.address, rest=writer

@@ -24,10 +24,12 @@ import numpy.typing as npt
 
 from edgerl.backends import Runner, check_runner, find_backend
 from edgerl.errors import EdgerlError, PolicyProcessError
+from edgerl.frame_inputs import frame_inputs, record_inputs, record_size
 from edgerl.golden import check_golden, read_golden, verify_golden
 from edgerl.runtime import core
 from edgerl.runtime.command_map import CommandMap
-from edgerl.runtime.enums import Result
+from edgerl.runtime.enums import FrameVerdict, Result
+from edgerl.runtime.frame_reader import FrameArguments, FrameReader
 from edgerl.runtime.job import Job, unpack_job
 from edgerl.runtime.processes import die_with_parent
 from edgerl.runtime.structs import ActionMailbox, ObservationHeader, ObservationMailbox
@@ -61,6 +63,10 @@ class Arguments:
     """The kernel kills it when it computes this long at real-time priority without waiting; 0 for no limit."""
     rest: int
     """Descriptor whose end of file it awaits, ready, before its first observation; -1 for none."""
+    frames: tuple[int, ...]
+    """Descriptors of the frame mailboxes, in the order of the policy's frame inputs; said with commas between them."""
+    frame_max_age_ns: int
+    """An older frame is not taken, and the observation not answered."""
 
 
 class Mailboxes:
@@ -75,7 +81,7 @@ class Mailboxes:
         self.action = core.address(self._action)
         self.header = ObservationHeader()
         self.seen = ctypes.c_uint32(0)
-        self.record = np.zeros(spec.record_size, np.uint8)
+        self.record = np.zeros(record_size(spec), np.uint8)
         self.values = np.zeros(spec.action.size, np.float32)
 
 
@@ -114,13 +120,22 @@ def measure(runner: Runner) -> tuple[int, int]:
     return sorted(times)[len(times) // 2], max(times)
 
 
-def serve(runner: Runner, spec: PolicySpec, mailboxes: Mailboxes, epoch: int) -> NoReturn:
+def serve(
+    runner: Runner, spec: PolicySpec, mailboxes: Mailboxes, epoch: int, frames: FrameArguments | None = None
+) -> NoReturn:
     """Answer observations until the process is ended.
+
+    Args:
+        runner: Warm.
+        spec: Of its policy.
+        mailboxes: For observations and actions.
+        epoch: Of this process.
+        frames: How the images of an observation are taken; an observation without them is not answered.
 
     Raises:
         PolicyProcessError: An observation has another size than the spec says.
     """
-    inputs = [_copy_of(runner, mailboxes.record, item.name, item.offset, item.nbytes) for item in spec.inputs]
+    inputs = [_copy_of(runner, mailboxes.record, item.name, item.offset, item.nbytes) for item in record_inputs(spec)]
     answer = runner.outputs["action"].reshape(-1)
     to_command = CommandMap(spec.action).apply
     values, header = mailboxes.values, mailboxes.header
@@ -135,7 +150,8 @@ def serve(runner: Runner, spec: PolicySpec, mailboxes: Mailboxes, epoch: int) ->
     raw = np.zeros(values.size, np.float32)
     raw_answer = runner.outputs["action.raw" if spec.action.raw else "action"].reshape(-1)
     raw_address, raw_count = raw.ctypes.data, raw.size if observes_action(spec) else 0
-    ok, bad = int(Result.OK), int(Result.BAD)
+    ok, bad, taken = int(Result.OK), int(Result.BAD), int(FrameVerdict.TAKEN)
+    take = core.library().erl_frames_take
     episode = None  # of the last observation; those that were never read cannot hide a reset
     while True:
         result = wait(*waiting)
@@ -146,6 +162,8 @@ def serve(runner: Runner, spec: PolicySpec, mailboxes: Mailboxes, epoch: int) ->
                     "Guardian and bundle do not belong together."
                 )
             continue
+        if frames is not None and take(*frames) != taken:
+            continue  # counted there; the guardian goes on without an action, as the mode table says
         for target, source in inputs:
             copy(target, source)
         if header.episode != episode:
@@ -174,6 +192,15 @@ def _copy_of(
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Return views of one input and of its bytes in the record."""
     return runner.inputs[name].reshape(-1).view(np.uint8), record[offset : offset + nbytes]
+
+
+def _frames(arguments: Arguments, spec: PolicySpec, runner: Runner, mailboxes: Mailboxes) -> FrameReader | None:
+    if not frame_inputs(spec):
+        return None
+    header = ctypes.addressof(mailboxes.header)
+    return FrameReader(
+        arguments.frames, spec, runner, header=header, max_age_ns=arguments.frame_max_age_ns, account=mailboxes.action
+    )
 
 
 def _rest(descriptor: int) -> None:
@@ -208,10 +235,11 @@ def main() -> int:
         mailboxes = Mailboxes(arguments, job.engine.spec)
         runner = load(job)
         median_ns, worst_ns = measure(runner)
+        frames = _frames(arguments, job.engine.spec, runner, mailboxes)
         _be_realtime(arguments)
         core.say_ready(mailboxes.action, arguments.epoch, median_ns=median_ns, worst_ns=worst_ns)
         _rest(arguments.rest)
-        serve(runner, job.engine.spec, mailboxes, arguments.epoch)
+        serve(runner, job.engine.spec, mailboxes, arguments.epoch, frames.arguments if frames else None)
     except _GoldenFailed as error:
         return _fail(FAILED_GOLDEN, str(error))
     except EdgerlError as error:
@@ -230,10 +258,15 @@ def _content(fd: int) -> bytes:
         return memory[:]
 
 
+def _descriptors(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(",") if number)
+
+
 def _arguments() -> Arguments:
     parser = argparse.ArgumentParser(prog="python -m edgerl.runtime.policy_process", description=__doc__)
     for name in Arguments.__dataclass_fields__:
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, required=True)
+        kind = _descriptors if name == "frames" else int
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, required=True)
     return Arguments(**vars(parser.parse_args()))
 
 

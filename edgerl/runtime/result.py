@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from edgerl.runtime.driver_lines import SessionEnd
 from edgerl.runtime.enums import Drop
+from edgerl.runtime.frame_counts import FrameCounts
 from edgerl.runtime.plant_lines import EpisodeResult, PlantEnd
 from edgerl.runtime.quantiles import Summary
 from edgerl.runtime.structs import Status
@@ -145,6 +146,8 @@ class RunResult:
     """The account of a driver process."""
     warnings: tuple[str, ...] = ()
     """What the production profile would have refused."""
+    frames: FrameCounts | None = None
+    """What became of the policy's images; None where it observes none."""
 
 
 def counts_of(

@@ -11,9 +11,10 @@ import math
 import os
 import re
 import select
+import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -134,6 +135,7 @@ class PlantProcess:
         env_id: Gymnasium's id, or ``module:id``.
         layout: Names and units of the channels.
         settings: How it runs.
+        frames: Sockets over which its images are asked for.
         timeout_s: How long it may take until it listens.
         meanwhile: Called often until then; what it raises ends the wait, and the process.
 
@@ -147,6 +149,7 @@ class PlantProcess:
         layout: Layout,
         settings: PlantSettings,
         *,
+        frames: Sequence[socket.socket] = (),
         timeout_s: float = 60.0,
         meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
@@ -157,9 +160,9 @@ class PlantProcess:
         with tempfile.TemporaryDirectory(prefix="edgerl-") as folder:
             path = Path(folder) / "layout.json"
             path.write_text(canonical.dumps(layout))
-            self._child = Child(
-                "plant", _arguments(env_id, path, settings), environment=environment(), output=True
-            )  # fmt: skip
+            sockets = [one.fileno() for one in frames]
+            command = _arguments(env_id, path, settings, sockets)
+            self._child = Child("plant", command, fds=sockets, environment=environment(), output=True)
             os.set_blocking(self._child.stdout.fileno(), False)
             try:
                 self.address = self._wait_until_it_listens(env_id, timeout_s, meanwhile)
@@ -242,7 +245,7 @@ class PlantProcess:
         return self._listening.host, self._listening.port
 
 
-def _arguments(env_id: str, layout: Path, settings: PlantSettings) -> list[str]:
+def _arguments(env_id: str, layout: Path, settings: PlantSettings, sockets: Iterable[int]) -> list[str]:
     given = {
         "--env": env_id,
         "--layout": str(layout),
@@ -253,4 +256,5 @@ def _arguments(env_id: str, layout: Path, settings: PlantSettings) -> list[str]:
         "--priority": str(settings.priority),
         "--parent": str(os.getpid()),
     }
-    return python("edgerl.hil.plant", [item for pair in given.items() for item in pair])
+    pairs = [*given.items(), *(("--frame-socket", str(number)) for number in sockets)]
+    return python("edgerl.hil.plant", [item for pair in pairs for item in pair])

@@ -10,7 +10,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from edgerl.runtime.drivers import DriverProcess
 from edgerl.runtime.enums import Event, Request
 from edgerl.runtime.envelope_config import apply_envelope
 from edgerl.runtime.exchange import check_newcomer, newcomer_in
+from edgerl.runtime.frame_sources import FrameSources
 from edgerl.runtime.health import Health, fresh_ns
 from edgerl.runtime.interrupts import Interrupts, catch_interrupts
 from edgerl.runtime.layout import Layout, action_channels, layout_of
@@ -92,6 +93,9 @@ class RunOptions:
     """Of a plant or driver process, between the two: a real robot has a processor of its own, this one has to share."""
     robot_key: Path | None = None
     """File with the key of a robot on UDP."""
+    frames: Mapping[str, str] = field(default_factory=dict)
+    """Where the policy's images come from: by input, the socket of the process that gives them
+    (:class:`edgerl.runtime.frames.FrameWriter`). A ``gym:`` robot gives those that are not named here."""
     cpu: int = -1
     """CPU of the guardian; -1: any."""
     lock_memory: bool = True
@@ -160,8 +164,6 @@ def run_load(
     if shadow is not None:
         check_newcomer(shadow, load)
     layout = layout_of(spec)
-    if layout.frames:
-        raise LoopError(f"{layout.frames[0].name} is an image; this version runs policies with vector observations.")
     config = configure(load, options)
     course = _course(options, load.envelope, config, gym=isinstance(target, GymRobot), robot=robot)
     with contextlib.ExitStack() as stack:
@@ -172,7 +174,9 @@ def run_load(
         terms = Terms(layout, config.period_ns, config.budget_ns, config.valid_for_ns)
         plant = _plant_settings(load.envelope, config, options) if isinstance(target, GymRobot) else PlantSettings()
         access = Access(options.robot_key, options.production, options.plant_priority)
-        connected = connect(target, terms, access, plant, stack, meanwhile=_meanwhile(interrupts, control))
+        meanwhile = _meanwhile(interrupts, control)
+        frames = _frames(layout, load.envelope, options, stack, gym=isinstance(target, GymRobot))
+        connected = connect(target, terms, access, plant, stack, frames=frames, meanwhile=meanwhile)
         session, process = connected.session, connected.process
         session.configure(config)
         header = recording_header(load, robot, session, layout=layout, config=config, same_clock=connected.same_clock)
@@ -186,6 +190,7 @@ def run_load(
                 policy_priority=options.policy_priority,
                 restarts=options.restarts if course.stays or not course.arms else None,
                 spare=options.spare,
+                frames=frames,
                 timeouts=options.timeouts,
             )
         )
@@ -210,6 +215,15 @@ def run_load(
         return _result(
             end, load, supervisor, header=header, kept=kept, tally=recorder.tally, connected=connected, options=options
         )
+
+
+def _frames(
+    layout: Layout, envelope: Envelope, options: RunOptions, stack: contextlib.ExitStack, *, gym: bool
+) -> FrameSources | None:
+    if envelope.frames is None and not options.frames:
+        return None
+    max_age_ns = envelope.frames.max_age_ns if envelope.frames else 0
+    return FrameSources(stack, layout.frames, options.frames, max_age_ns=max_age_ns, from_robot=gym)
 
 
 def _course(options: RunOptions, envelope: Envelope, config: Config, *, gym: bool, robot: str) -> Course:
@@ -376,4 +390,5 @@ def _result(
         bundle=load.bundle,
         driver=process.end if isinstance(process, DriverProcess) else None,
         warnings=connected.warnings,
+        frames=supervisor.frame_counts(),
     )

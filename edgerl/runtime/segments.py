@@ -136,6 +136,20 @@ def is_sealed(fd: int) -> bool:
         return False
 
 
+def read_only(stack: contextlib.ExitStack, fd: int) -> int:
+    """Return a descriptor of the same memory that cannot be mapped for writing; ``stack`` closes it.
+
+    Raises:
+        PlatformError: ``/proc`` is not mounted.
+    """
+    try:
+        again = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise PlatformError(f"/proc is not mounted ({error.strerror}); memory that is shared needs it.") from error
+    stack.callback(os.close, again)
+    return again
+
+
 def ring_capacity(record_bytes: int) -> int:
     """Return how many records the ring holds."""
     return max(64, RING_BYTES // record_bytes)

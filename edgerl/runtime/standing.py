@@ -23,6 +23,9 @@ _FAULTS = {
     Event.ESTOP: "the robot's e-stop was pressed",
 }
 
+_UNANSWERED = (Event.BUCKET_FAULT, Event.INFERENCE_TIMEOUT)
+"""Faults that a policy without images leads to."""
+
 
 def blockers(status: Status) -> tuple[str, ...]:
     """Return what kept the last ARM from happening."""
@@ -36,13 +39,14 @@ def missing(status: Status) -> str:
     return ", ".join(blockers(status)) or "nothing that the guardian names"
 
 
-def fault_message(status: Status, *, obituary: str, estop_by: str) -> str:
+def fault_message(status: Status, *, obituary: str, estop_by: str, frame_trouble: str = "") -> str:
     """Return what led to FALLBACK or STOPPED.
 
     Args:
         status: With a fault.
         obituary: How the policy process ended; empty where it did not.
         estop_by: Who asked for an e-stop on the control socket, where somebody did.
+        frame_trouble: Why observations went unanswered for want of an image, where some did.
     """
     fault = Event(status.fault)
     reason = _FAULTS.get(fault, fault.name.lower().replace("_", " "))
@@ -50,7 +54,8 @@ def fault_message(status: Status, *, obituary: str, estop_by: str) -> str:
         reason = f"an e-stop came from {estop_by}"
     elif fault is not Event.ESTOP and obituary:
         reason = f"the policy process {obituary}"
-    return f"Fault in tick {status.fault_tick:,}: {reason}."
+    why = f" {frame_trouble}" if frame_trouble and fault in _UNANSWERED else ""
+    return f"Fault in tick {status.fault_tick:,}: {reason}.{why}"
 
 
 def loop_status(stage: Stage, message: str, status: Status, policies: Succession) -> LoopStatus:

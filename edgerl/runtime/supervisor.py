@@ -20,6 +20,8 @@ import numpy.typing as npt
 from edgerl.errors import GuardianError
 from edgerl.runtime import core
 from edgerl.runtime.enums import CAUSE_COUNT, MAX_COMMANDS, Phase, Request, Result
+from edgerl.runtime.frame_counts import FrameCounts, describe_frames, read_frame_counts
+from edgerl.runtime.frame_sources import FrameSources
 from edgerl.runtime.policies import Policies
 from edgerl.runtime.processes import Child
 from edgerl.runtime.recording.recorder import Recorder
@@ -57,6 +59,7 @@ class Supervisor:
         policy_priority: SCHED_FIFO priority of the policy process, below the guardian's; 0 for none.
         restarts: How often a policy that died is started again.
         spare: Whether a warm one waits to replace the acting one at once.
+        frames: Where the policy's images come from, where it observes some.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Supervisor:
         policy_priority: int = 0,
         restarts: RestartLimits | None = None,
         spare: bool = False,
+        frames: FrameSources | None = None,
         timeouts: Timeouts | None = None,
     ) -> None:
         self._config = config
@@ -78,6 +82,7 @@ class Supervisor:
         self._policy_priority = policy_priority
         self._restarts = restarts or RestartLimits(count=0)
         self._spare = spare
+        self._frames = frames
         self.timeouts = timeouts or Timeouts()
         self._stack = contextlib.ExitStack()
         if core.ring_bytes(config) != ctypes.sizeof(Ring) + config.ring_capacity * recorder.dtype.itemsize:
@@ -115,6 +120,9 @@ class Supervisor:
         """
         core.heartbeat(self._memory.requests.address)
         watched = [self.guardian.pidfd] if self.guardian.alive else []
+        if self._frames:
+            self._frames.attend()
+            watched += self._frames.watched
         select.select([*watched, *self._policies.pidfds, *also], [], [], timeout_s)
         self._drain()
         self._read_status()
@@ -147,6 +155,16 @@ class Supervisor:
         words = np.frombuffer(self._memory.status.memory, np.uint32, MAX_COMMANDS * 8, offset)
         count = int(self._config.command_count)
         return np.array(words.reshape(MAX_COMMANDS, 8)[:count, :CAUSE_COUNT])
+
+    def frame_counts(self) -> FrameCounts | None:
+        """Return what became of the policy's images so far; None where it observes none."""
+        return read_frame_counts(self._memory.actions) if self._frames else None
+
+    @property
+    def frame_trouble(self) -> str:
+        """Why observations went unanswered for want of an image, as a sentence; empty where none did."""
+        counts = self.frame_counts()
+        return describe_frames(counts, self._frames.trouble) if counts and self._frames else ""
 
     def stop(self, bye: int) -> None:
         """End the run: QUIT, last records, BYE, policy process, guardian. Harmless when called again."""
@@ -197,7 +215,10 @@ class Supervisor:
     def _start_policy(self) -> None:
         policy_period_us = self._config.period_ns * self._config.policy_divider // 1000
         self._policies = Policies(
-            self._memory, priority=self._policy_priority, realtime_limit_us=max(500_000, 10 * policy_period_us)
+            self._memory,
+            priority=self._policy_priority,
+            realtime_limit_us=max(500_000, 10 * policy_period_us),
+            frames=self._frames,
         )
         self._stack.callback(self._policies.close)
         self.policies = Succession(self._policies, self._work, self._restarts, spare=self._spare)

@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgerl import canonical
-from edgerl.errors import PlatformError, PortError
+from edgerl.errors import PortError
 from edgerl.runtime import core
 from edgerl.runtime.enums import DATAGRAM_MAGIC, DATAGRAM_VERSION, MAX_DATAGRAM
 from edgerl.runtime.layout import Layout
-from edgerl.runtime.segments import is_sealed, new_segment, seal_against_new_writers, sealed
+from edgerl.runtime.segments import is_sealed, new_segment, read_only, seal_against_new_writers, sealed
 from edgerl.runtime.structs import DatagramMailbox
 
 MAILBOX_BYTES = ctypes.sizeof(DatagramMailbox)
@@ -43,9 +43,9 @@ class ControllerMemory:
         for mailbox in (self._state, self._command):
             core.create_datagram_mailbox(mailbox.address)
         names = sealed(stack, "layout", canonical.dumps(layout).encode())
-        self.for_driver = (self._state.fd, _read_only(stack, self._command.fd), names)
+        self.for_driver = (self._state.fd, read_only(stack, self._command.fd), names)
         """State mailbox to write, command mailbox to read, names of the channels."""
-        self.for_guardian = (_read_only(stack, self._state.fd), self._command.fd)
+        self.for_guardian = (read_only(stack, self._state.fd), self._command.fd)
 
     def driver_has_mapped(self) -> None:
         """Let nobody else write states."""
@@ -130,15 +130,3 @@ def peer_uid(connection: socket.socket) -> int:
     """Return the user at the other end, as the kernel says."""
     _, uid, _ = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
     return int(uid)
-
-
-def _read_only(stack: contextlib.ExitStack, fd: int) -> int:
-    """A descriptor of the same memory that cannot be mapped for writing."""
-    try:
-        read_only = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise PlatformError(
-            f"/proc is not mounted ({error.strerror}); a robot behind shared memory needs it."
-        ) from error
-    stack.callback(os.close, read_only)
-    return read_only

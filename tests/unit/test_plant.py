@@ -19,7 +19,8 @@ from edgerl.hil.grid import Grid
 from edgerl.hil.port import UdpRobotSide
 from edgerl.hil.spaces import ActionChannels, ObservationChannels
 from edgerl.runtime import wire
-from edgerl.runtime.layout import Channel, Layout
+from edgerl.runtime.frames import FrameWriter
+from edgerl.runtime.layout import Channel, FrameChannel, Layout
 from edgerl.runtime.plant_lines import EpisodeResult, PlantEnd, Span, read_line
 from edgerl.runtime.session import Session, Terms, open_session
 from edgerl.runtime.wire import Header, StateFlag
@@ -64,7 +65,7 @@ class Running:
         self.sequence = 0
 
     def _run(self, env, config, channels) -> None:
-        self.lines.append(Plant(env, config, self.port, channels).run(self.lines.append))
+        self.lines.append(Plant(env, config, self.port, channels, FrameWriter({})).run(self.lines.append))
 
     def terms(self, **changes) -> Terms:
         return Terms(
@@ -289,6 +290,60 @@ def test_channels_follow_the_policys_order_of_keys() -> None:
         channels.adopt((Channel("observation.c[0]", "1"),))
 
 
+SCENE = gs.Dict(
+    {
+        "camera": gs.Box(0, 255, (4, 5, 3), np.uint8),
+        "gray": gs.Box(0, 255, (4, 5), np.uint8),
+        "scan": gs.Box(-1, 1, (400,), np.float64),
+        "speed": gs.Box(-1, 1, (2,), np.float32),
+    }
+)
+
+
+def test_images_and_what_no_datagram_carries_become_frames() -> None:
+    channels = ObservationChannels(SCENE)
+    assert channels.frames == (
+        FrameChannel("observation.camera", (4, 5, 3), "uint8"),
+        FrameChannel("observation.scan", (400,), "float32"),
+    )
+    assert len(channels.channels) == 20 + 2
+    observation = SCENE.sample()
+    camera, scan = channels.images(observation)
+    assert (camera.dtype, scan.dtype) == (np.uint8, np.float32)
+    assert np.array_equal(camera, observation["camera"])
+    assert np.array_equal(scan, observation["scan"].astype(np.float32))
+    assert np.array_equal(channels.flatten(observation)[20:], observation["speed"])
+
+
+def test_an_observation_of_one_image_has_no_channels() -> None:
+    channels = ObservationChannels(SCENE["camera"])
+    assert (channels.channels, channels.frames[0].name) == ((), "observation")
+    channels.adopt(())
+    assert channels.flatten(np.zeros((4, 5, 3), np.uint8)).shape == (0,)
+
+
+def test_the_policy_says_what_is_a_frame() -> None:
+    wide = FrameChannel("observation.gray", (4, 5), "float32")
+    channels = ObservationChannels(gs.Dict({"gray": SCENE["gray"], "camera": SCENE["camera"]}), (wide,))
+    assert [len(channels.channels), channels.channels[0].name] == [60, "observation.camera[0]"]
+    observation = {"gray": np.full((4, 5), 7, np.uint8), "camera": np.zeros((4, 5, 3), np.uint8)}
+    (image,) = channels.images(observation)
+    assert (image.dtype, image.shape, set(image.flat)) == (np.float32, (4, 5), {7.0})
+
+
+@pytest.mark.parametrize(
+    ("frame", "given"),
+    [
+        (FrameChannel("observation.camera", (4, 5, 4), "uint8"), r"gives uint8 of shape \(4, 5, 3\)"),
+        (FrameChannel("observation.scan", (400,), "uint8"), r"gives float64 of shape \(400,\)"),
+        (FrameChannel("observation.lidar", (400,), "float32"), "gives none of this name"),
+    ],
+)
+def test_an_image_that_the_environment_does_not_give_is_named(frame, given) -> None:
+    with pytest.raises(LoopError, match=given):
+        ObservationChannels(SCENE, (frame,))
+
+
 @pytest.mark.parametrize(
     ("space", "values", "action", "moved"),
     [
@@ -320,11 +375,9 @@ def test_the_lapse_command_is_inside_the_action_space(space, expected) -> None:
 @pytest.mark.parametrize(
     ("space", "words"),
     [
-        (gs.Box(0, 255, (84, 84, 3), np.uint8), "image"),
-        (gs.Box(-1, 1, (400,)), "357"),
+        (gs.Dict({"a": gs.Box(-1, 1, (200,)), "b": gs.Box(-1, 1, (200,))}), "400 values beside images.*357"),
         (gs.Tuple([gs.Discrete(2)]), "Tuple"),
         (gs.Discrete(2**25), "16777216"),
-        (gs.Dict({"camera": gs.Box(0, 255, (8, 8), np.uint8)}), "observation.camera"),
     ],
 )
 def test_what_does_not_fit_the_port_is_refused_with_its_name(space, words) -> None:
