@@ -20,6 +20,7 @@ from edgerl.envelope.check import SCHEMA, mismatches, problems
 from edgerl.envelope.joints import Gains, channel_names, closes_loop
 from edgerl.envelope.ladder import Ladder as Ladder
 from edgerl.envelope.ladder import hold_limit_ns
+from edgerl.envelope.operator import Operator, operator_mismatches
 from edgerl.errors import EnvelopeError
 from edgerl.frame_inputs import frame_inputs
 from edgerl.spec import Action, PolicySpec
@@ -115,6 +116,8 @@ class Envelope:
     """With the safe command, where the drives take gains; None: the policy's own."""
     damp_kd: tuple[float, ...] | None = canonical.added(None)
     """Damping gain of rung damp per channel of the action, position gains being 0; None: the policy's own."""
+    operator: Operator | None = canonical.added(None)
+    """For policies that observe what an operator wants, and where a dead-man switch has to be held."""
 
     def __post_init__(self) -> None:
         for problem in problems(self):
@@ -161,6 +164,8 @@ def default_envelope(spec: PolicySpec) -> Envelope:
     """
     if spec.period_ns is None:
         raise EnvelopeError("No envelope can be derived: the policy has no control period. Give period_s with --spec.")
+    for problem in operator_mismatches(None, spec):
+        raise EnvelopeError(f"No envelope can be derived: {problem}. Pass the file with --envelope (docs/envelope.md).")
     action = spec.action
     if closes_loop(spec):
         raise EnvelopeError(

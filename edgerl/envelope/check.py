@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from edgerl.envelope.joints import channel_names, closes_loop, law_problems, takes_gains
 from edgerl.envelope.ladder import MAX_TIME_NS, hold_mismatches, ladder_problems
+from edgerl.envelope.operator import operator_mismatches, operator_problems
 from edgerl.frame_inputs import frame_inputs
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def problems(envelope: Envelope) -> Iterator[str]:
         if not low <= value <= MAX_TIME_NS:
             yield f"{name} is {_seconds(value)}, valid is {'more than 0' if low else '0'} to {_seconds(MAX_TIME_NS)}"
     yield from ladder_problems(envelope.ladder)
+    yield from operator_problems(envelope.operator)
     yield from _gain_problems(envelope)
     if envelope.prepare is not None:
         yield from _prepare_problems(envelope.prepare, len(envelope.channels))
@@ -119,6 +121,7 @@ def mismatches(envelope: Envelope, spec: PolicySpec) -> Iterator[str]:
         yield f"{frames[0].name} is an image, and nothing says how old it may be: [frames] max_age_s is missing"
     if envelope.frames is not None and not frames:
         yield "it has limits for images ([frames]), and the policy observes none"
+    yield from operator_mismatches(envelope.operator, spec)
     yield from law_problems(spec)
     yield from _law_mismatches(envelope, spec)
     if envelope.prepare is not None and envelope.prepare.pose is not None:

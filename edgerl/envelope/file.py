@@ -35,6 +35,7 @@ from edgerl.envelope.law_file import (
     read_ladder,
     read_prepare,
 )
+from edgerl.envelope.operator_file import read_operator
 from edgerl.errors import EnvelopeError
 from edgerl.spec import Action, PolicySpec
 from edgerl.toml import Table, parse_toml, read_toml
@@ -47,6 +48,7 @@ _TOP: Final = (
     "loop",
     "ladder",
     "frames",
+    "operator",
     "default",
     "channels",
     *LAW_TABLES,
@@ -101,6 +103,7 @@ def _read(table: Table, spec: PolicySpec) -> Envelope:
             safe_gains=read_gains(table, "gains", channel_names(spec.action), spec),
             damp_kd=read_damping(table, channel_names(spec.action)),
             frames=_frames(table),
+            operator=read_operator(table, spec),
         )
         check_envelope(envelope, spec)
     except EnvelopeError as error:

@@ -13,11 +13,12 @@ from edgerl.envelope.commands import command_limits, gain_values, policy_gains, 
 from edgerl.envelope.joints import CommandField, closes_loop, command_fields
 from edgerl.envelope.ladder import CLASSES
 from edgerl.envelope.ladder import Ladder as FallbackLadder
+from edgerl.envelope.operator import Operator
 from edgerl.errors import LoopError
 from edgerl.runtime.core import command_channel
 from edgerl.runtime.enums import InnerLaw, LadderClass, OnViolation, Role, Source
 from edgerl.runtime.layout import Layout
-from edgerl.runtime.structs import CommandChannel, Config, Ladder, Rung
+from edgerl.runtime.structs import CommandChannel, Config, Ladder, OperatorChannel, Rung
 from edgerl.spec import PolicySpec
 
 ON_REJECT = {"hold": Source.HOLD, "safe": Source.SAFE, "lapse": Source.LAPSE}
@@ -83,6 +84,7 @@ def apply_envelope(config: Config, envelope: Envelope, spec: PolicySpec, layout:
     config.budget_ns = envelope.budget_ns
     config.valid_for_ns = envelope.valid_for_ns
     config.state_timeout_ns = envelope.state_timeout_ns
+    _apply_operator(config, envelope.operator)
     config.allow_lockstep = int(envelope.allow_lockstep)
     config.bucket_limit = envelope.degrade.misses
     config.bucket_window = envelope.degrade.of_ticks
@@ -96,6 +98,17 @@ def apply_envelope(config: Config, envelope: Envelope, spec: PolicySpec, layout:
     config.command_count = len(channels)
     for index, channel in enumerate(channels):
         config.commands[index] = channel
+
+
+def _apply_operator(config: Config, operator: Operator | None) -> None:
+    """Write what an operator may want into a guardian's configuration."""
+    if operator is None:
+        return
+    config.operator_timeout_ns = operator.timeout_ns
+    config.dead_man = int(operator.dead_man)
+    config.operator_count = len(operator.values)
+    for index, one in enumerate(operator.values):
+        config.operators[index] = OperatorChannel(one.low, one.high, one.timeout_value, 0)
 
 
 def _apply_ladders(config: Config, ladder: FallbackLadder) -> None:
