@@ -307,4 +307,6 @@ def _recorded(report: RunReport) -> str:
     said = words.plural(recording.records.size, "tick")
     if recording.lost:
         said += f", {words.count(recording.lost)} not saved in time"
-    return said if recording.complete else f"{said}; cut off before its end"
+    if not recording.complete:
+        said += "; cut off before its end"
+    return " ".join([f"{said}.", *report.result.recording_trouble]) if report.result.recording_trouble else said

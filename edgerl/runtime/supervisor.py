@@ -229,18 +229,20 @@ class Supervisor:
         ring, batch = self._memory.ring.address, self._batch
         size, begin, count = batch.itemsize, batch.ctypes.data, 0
         head = core.ring_head(ring)
-        while self._next_record <= head:
+        while self._next_record < head:
             result = core.read_record(ring, self._next_record, begin + count * size, size)
             if result is Result.OK:
                 self._next_record += 1
                 count += 1
             elif result is Result.LOST:  # overwritten before it was read: the gap shows in the recording's ticks
                 self._next_record = max(self._next_record + 1, core.ring_head(ring) - self._config.ring_capacity + 1)
-            if count and (count == len(batch) or result not in (Result.OK, Result.LOST)):
-                self._recorder.take(batch[:count].copy())
+            else:
+                break
+            if count == len(batch):
+                self._recorder.take(batch.copy())
                 count = 0
-            if result not in (Result.OK, Result.LOST):
-                return
+        if count:
+            self._recorder.take(batch[:count].copy())
 
     def _quit_guardian(self) -> None:
         if not self._guardian_started:

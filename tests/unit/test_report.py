@@ -360,6 +360,11 @@ def test_a_recording_that_was_cut_off_says_so():
     assert "20 not saved in time" in said_by(simulated.report(gap))
 
 
+def test_a_recording_that_ended_early_says_why():
+    report = simulated.report(said={"recording_trouble": ("Recording stopped: no room.",)})
+    assert "1,000 ticks. Recording stopped: no room." in said_by(report)
+
+
 def test_several_episodes_are_drawn_beside_the_trainer_s_own(good):
     episodes = (simulated.episode(), simulated.episode(1, 3900.0), simulated.episode(2, left="left", truncated=False))
     page = figures.returns(simulated.report(said={"episodes": episodes}))
