@@ -246,7 +246,9 @@ def verify(bundle: Bundle, as_json: Json = False) -> None:
 @app.command()
 def run(
     bundle: Bundle,
-    robot: Annotated[str, typer.Option(help="gym:ENV_ID or udp:HOST:PORT.", show_default=False)],
+    robot: Annotated[
+        str, typer.Option(help="gym:ENV_ID, pkg:module:Class, shm:NAME or udp:HOST:PORT.", show_default=False)
+    ],
     seed: Annotated[
         int | None,
         typer.Option(help="Seed of a gym: robot's first episode; 0 where not given.", min=0, max=MAX_SEED),
@@ -264,6 +266,9 @@ def run(
         ),
     ] = None,
     ticks: Annotated[int | None, typer.Option(help="Stop after so many ticks.", min=1)] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="File with the key that a udp: robot shares with this machine.")
+    ] = None,
     arm: Annotated[
         bool | None,
         typer.Option(
@@ -315,7 +320,7 @@ def run(
 ) -> None:
     """Drive a robot with a bundle. Ctrl-C ends it in order, a second one is an e-stop."""
     for option, value in (("--seed", seed), ("--episodes", episodes), ("--realtime", realtime_s)):
-        if value is not None and robot.startswith("udp:"):
+        if value is not None and not robot.startswith("gym:"):
             raise typer.BadParameter("only a gym: robot has it; leave it away", param_hint=option)
     if name is not None and control is not None:
         raise typer.BadParameter("the path names the run already; leave one of the two away", param_hint="--name")
@@ -331,6 +336,7 @@ def run(
         realtime_s=math.inf if realtime_s is None else realtime_s,
         frames=parse_frame_sources(frames or []),
         ticks=ticks,
+        robot_key=key,
         arm=arm,
         stay=stay,
         spare=spare,

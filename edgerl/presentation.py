@@ -89,6 +89,8 @@ def show_comparison(comparison: Comparison) -> None:
 def show_run(result: RunResult) -> None:
     """Print what a run came to."""
     _show_ending(result)
+    for warning in result.warnings:
+        note(f"Warning: {warning}")
     rows = _run_rows(result)
     for one in result.episodes:
         if one.episode_return is not None:
