@@ -29,6 +29,7 @@ from edgerl.runtime import core, wire
 from edgerl.runtime.enums import Mode
 from edgerl.runtime.layout import layout_of
 from edgerl.runtime.load import Load
+from edgerl.runtime.port_key import PortKey
 from edgerl.runtime.supervisor import Timeouts
 from edgerl.runtime.wire import StateFlag
 from edgerl.spec import Action, Input, PolicySpec, Provenance, Robot, StateTensor, opaque_term
@@ -238,9 +239,14 @@ class ScriptedRobot:
         script: Gets the number of the step and gives state, flags and further datagrams to send, or None at the end.
     """
 
-    def __init__(self, load: Load, script: Callable[[int], tuple[np.ndarray, StateFlag, list[bytes]] | None]) -> None:
+    def __init__(
+        self,
+        load: Load,
+        script: Callable[[int], tuple[np.ndarray, StateFlag, list[bytes]] | None],
+        key: PortKey | None = None,
+    ) -> None:
         spec = load.engine.spec
-        self.port = UdpRobotSide(("127.0.0.1", 0), layout_of(spec), spec.period_ns, lockstep_possible=True)
+        self.port = UdpRobotSide(("127.0.0.1", 0), layout_of(spec), spec.period_ns, lockstep_possible=True, key=key)
         self.name = f"udp:127.0.0.1:{self.port.address[1]}"
         self.commands: list[wire.Command] = []
         self._script = script
@@ -263,7 +269,8 @@ class ScriptedRobot:
         return [command for command in self.commands if command.mode == Mode.ACTIVE]
 
     def _live(self) -> None:
-        self.port.claim(time.monotonic_ns() + 10_000_000_000)
+        owner = self.port.claim(time.monotonic_ns() + 10_000_000_000)
+        self.keys = owner.side.keys if owner else None
         step, stamp_ns = 0, self._period_ns
         while self.port.owner is not None and not self._over.is_set():
             scripted = self._script(step)

@@ -30,6 +30,7 @@ class RobotSide:
 
     def __init__(self, session: int, command_count: int, keys: SessionKeys | None = None) -> None:
         self.session = session
+        self.keys = keys
         self._count = command_count
         self._sends = keys.to_controller if keys else None
         self._hears = keys.to_robot if keys else None

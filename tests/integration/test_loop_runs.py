@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -18,13 +19,14 @@ from edgerl.runtime.enums import Mode, Source
 from edgerl.runtime.layout import Channel, Layout, layout_of
 from edgerl.runtime.load import Load
 from edgerl.runtime.plant_lines import Span
+from edgerl.runtime.port_key import make_key
 from edgerl.runtime.recording.read import read_recording
 from edgerl.runtime.robots import PlantProcess, PlantSettings
 from edgerl.runtime.run import RunOptions, run_load
 from edgerl.runtime.session import Terms, open_session
-from edgerl.runtime.wire import StateFlag
+from edgerl.runtime.wire import Cause, StateFlag
 from tests import loop_parts
-from tests.loop_parts import MS
+from tests.loop_parts import MS, ScriptedRobot
 
 PENDULUM = loop_parts.spec_of(50 * MS)
 SWING = np.array([0.3, -0.8, -0.2])
@@ -265,3 +267,24 @@ def test_a_first_action_beyond_the_envelope_is_not_armed(tmp_path) -> None:
     options = RunOptions(realtime_s=0.0, timeouts=loop_parts.impatient())
     with pytest.raises(EdgerlError, match=r"did not arm.*rejected"):
         run_load(Load(load.engine, load.golden, narrow, "ab"), "gym:Pendulum-v1", tmp_path / "run", options)
+
+
+def test_a_robot_with_a_key_is_driven_and_the_key_is_in_no_file_and_no_argument(tmp_path) -> None:
+    key = make_key(tmp_path / "robot.key")
+    load = loop_parts.load_of(PENDULUM, loop_parts.linear(PENDULUM, np.zeros(3), bias=0.5))
+    arguments = []
+
+    def script(step: int):
+        arguments.extend(path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if step == 5)
+        return (np.zeros(3, np.float32), StateFlag(0), []) if step < 20 else None
+
+    with ScriptedRobot(load, script, key=key) as robot:
+        options = RunOptions(arm=True, robot_key=tmp_path / "robot.key")
+        result = run_load(load, robot.name, tmp_path / "run.mcap", options)
+    assert (result.ended, result.counts.dropped, robot.port.dropped.keys() - {Cause.SESSION}) == ("done", {}, set())
+    assert len(robot.driven) == 20
+    session_keys = robot.keys
+    secrets = [key.shared, session_keys.to_robot, session_keys.to_controller]
+    texts = [*arguments, (tmp_path / "run.mcap").read_bytes(), repr(result).encode()]
+    assert arguments
+    assert not [text for text in texts for secret in secrets if secret in text or secret.hex().encode() in text]
