@@ -247,7 +247,7 @@ def _with_member(bundle: Path, member: str) -> bytes:
     ("robot", "says"),
     [
         ("toaster", ["gym:"]),
-        ("shm:robot", ["not in this version"]),
+        ("shm:robot", ["No driver waits at", "--serve robot"]),
         ("udp:localhost", ["udp:HOST:PORT"]),
         ("gym:NoSuchEnv-v0", ["NoSuchEnv"]),
         ("gym:CartPole-v1", ["CartPole-v1"]),

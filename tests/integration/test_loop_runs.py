@@ -183,7 +183,7 @@ def test_another_layout_is_refused_before_anything_is_recorded(pendulum, tmp_pat
         ("gym:CartPole-v1", PENDULUM, PortError, "policy observes 3 channels"),
         ("gym:Pendulum-v1", loop_parts.spec_of(40 * MS), PortError, "period mismatch.*50000000"),
         ("gym:NoSuchEnv-v0", PENDULUM, PortError, "NoSuchEnv-v0"),
-        ("shm:robot", PENDULUM, PortError, "not in this version.*udp:HOST:PORT"),
+        ("shm:robot", PENDULUM, PortError, "No driver waits at"),
         ("udp:host", PENDULUM, PortError, "not a robot"),
         ("udp:127.0.0.1:9", PENDULUM, PortError, "did not answer"),
     ],
