@@ -12,11 +12,12 @@ from rich.text import Text
 from edgerl.console import display, err, heading, note, show_pairs, show_table, status, visible
 
 COMMAND_SOURCES = (
-    ("policy", "the policy's action of this tick, through the envelope"),
+    ("policy", "the policy's action that is in effect, through the envelope"),
     ("hold", "the command that was written last"),
     ("safe", "the bundle's safe command"),
+    ("ramp", "on the way to the start pose, then at it"),
     ("on-reject", "what the bundle names for a refused command: hold, safe or lapse"),
-    ("ladder", "after a fault: hold, then safe, then lapse, for the times that the bundle gives"),
+    ("ladder", "after a fault, rung by rung as the bundle says: hold, safe, damp, standby, lapse"),
     ("lapse", "nothing; the robot's own time-out acts"),
 )
 """What the table's words for a tick's command mean."""

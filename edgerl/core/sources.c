@@ -4,7 +4,7 @@
  * source is approached within the envelope and never refused, since it is what is left when something was.
  *
  * It also says from where the envelope sets out: from the command written last while that is valid, otherwise from
- * where the robot was measured (docs/decisions/0016-where-the-envelope-sets-out.md).
+ * where the robot was measured (docs/decisions/0016-where-a-source-sets-out-from.md).
  */
 #include "internal.h"
 

@@ -30,13 +30,31 @@ FILES = {
     "envelope.c": "envelope",
     "modes.c": "modes",
     "bucket.c": "faults",
+    "inner.c": "inner",
+    "prepare.c": "prepare",
+    "sources.c": "sources",
+    "arm.c": "arming",
     "assembler.c": "assembler",
     "state.c": "state",
     "operator.c": "operator",
     "watch.c": "watch",
 }
 """Which sources are mutated, and which tests judge each of them first."""
-TESTS = ["modes", "envelope", "faults", "tick", "assembler", "observed", "state", "operator", "watch"]
+TESTS = [
+    "modes",
+    "envelope",
+    "faults",
+    "inner",
+    "prepare",
+    "sources",
+    "arming",
+    "tick",
+    "assembler",
+    "observed",
+    "state",
+    "operator",
+    "watch",
+]
 ROOT = SOURCES.parents[1]
 TIMEOUT_S = 60
 SURVIVED, KILLED, REFUSED = 0, 1, 10

@@ -16,6 +16,7 @@ from tests.core_build import SOURCES, compile_core
 
 ROOT = SOURCES.parents[1]
 COMPLETE = [
+    "arm.c",
     "ask.c",
     "assembler.c",
     "blake2s.c",
@@ -23,12 +24,15 @@ COMPLETE = [
     "config.c",
     "datagram.c",
     "envelope.c",
+    "inner.c",
     "loop.c",
     "modes.c",
     "operator.c",
+    "prepare.c",
     "replay.c",
     "requests.c",
     "sense.c",
+    "sources.c",
     "state.c",
     "status.c",
     "tick.c",

@@ -13,11 +13,10 @@ PAGE = (ROOT / "docs" / "safety.md").read_text()
 
 def _cells() -> dict[tuple[str, str], tuple[str, str]]:
     """(source, next mode) by mode and event, as the page says it."""
-    lines = [line.strip("| ").split(" | ") for line in PAGE.splitlines() if line.startswith("|")]
-    start = next(index for index, line in enumerate(lines) if line[0] == "event")
-    _, *modes = lines[start]
+    table = PAGE[PAGE.index("| event |") :].split("\n\n")[0]
+    (_, *modes), _, *rows = (line.strip("| ").split(" | ") for line in table.splitlines())
     cells = {}
-    for event, *texts in lines[start + 2 :]:
+    for event, *texts in rows:
         for mode, text in zip(modes, texts, strict=True):
             source, _, following = text.partition(" → ")
             cells[mode, event] = source, following or mode
