@@ -209,6 +209,38 @@ static void action_reader(void) {
     }
 }
 
+/* Driver to guardian, or back. The reader goes on until it has the last one. */
+
+static erl_datagram_mailbox datagrams;
+
+static void datagram_reset(void) {
+    memset(&datagrams, 0, sizeof datagrams);
+    kernel_waiters = 0;
+    weak_name(&datagrams, sizeof datagrams, "datagrams");
+    weak_name(&kernel_waiters, sizeof kernel_waiters, "kernel's waiters");
+}
+
+static void datagram_writer(void) {
+    for (uint64_t i = 1; i <= 2; i++) {
+        const uint64_t content[ERL_MAX_DATAGRAM / 8u] = {i, i};
+        weak_expect(erl_datagram_post(&datagrams, content, sizeof content) == ERL_OK, "a datagram is not posted");
+    }
+}
+
+static void datagram_reader(void) {
+    uint32_t seen = 0;
+    uint64_t last = 0;
+    while (last < 2) {
+        uint64_t content[ERL_MAX_DATAGRAM / 8u] = {0, 0};
+        const int32_t size = erl_datagram_take(&datagrams, &seen, content, sizeof content, UINT64_MAX / 2);
+        weak_expect(size == (int32_t)sizeof content, "a datagram is not read whole in a bounded number of looks");
+        weak_expect(content[1] == content[0], "a datagram is mixed");
+        weak_expect(content[0] > last && content[0] == seen / 2, "a datagram is stale");
+        last = content[0];
+        reach((uint32_t)last);
+    }
+}
+
 /* Both directions, through ask.c: the guardian's ticks and a policy that answers what it observed. */
 
 #define TICKS 2u
@@ -450,6 +482,7 @@ static const struct {
      OUTCOME(1) | OUTCOME(2)},
     {{"action", action_reset, {action_writer, action_reader}, nobody_sleeps},
      READS | OUTCOME(1) | OUTCOME(2) | OUTCOME(3)},
+    {{"datagram", datagram_reset, {datagram_writer, datagram_reader}, nobody_sleeps}, OUTCOME(1) | OUTCOME(2)},
     {{"round-trip", trip_reset, {trip_guardian, trip_policy}, nobody_sleeps}, OUTCOME(1) | OUTCOME(2)},
     {{"late-round-trip", late_trip_reset, {trip_guardian, trip_policy}, nobody_sleeps},
      OUTCOME(1) | OUTCOME(2) | OUTCOME(16)},

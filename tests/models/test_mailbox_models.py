@@ -19,9 +19,10 @@ import pytest
 from tests.core_build import SOURCES
 
 MODELS = Path(__file__).parent
-UNITS = ["mailbox.c", "ring.c", "status.c", "requests.c", "ask.c", "envelope.c", "bucket.c"]
+UNITS = ["mailbox.c", "datagram.c", "ring.c", "status.c", "requests.c", "ask.c", "envelope.c", "bucket.c"]
 SMALL = {
     "edgerl_core.h": [
+        ("ERL_MAX_DATAGRAM 1472u", "ERL_MAX_DATAGRAM 16u"),
         ("ERL_MAX_COMMANDS 256u", "ERL_MAX_COMMANDS 2u"),
         ("ERL_MAX_STATES 357u", "ERL_MAX_STATES 4u"),
         ("ERL_MAX_OBSERVATION_BYTES 16384u", "ERL_MAX_OBSERVATION_BYTES 64u"),
@@ -114,7 +115,18 @@ def test_the_checker_says_of_known_programs_what_rc11_says(tmp_path):
 @pytest.mark.parametrize(
     "scenarios",
     [
-        ["bare", "successor", "observation", "action", "round-trip", "status", "ring", "requests", "operator"],
+        [
+            "bare",
+            "successor",
+            "observation",
+            "datagram",
+            "action",
+            "round-trip",
+            "status",
+            "ring",
+            "requests",
+            "operator",
+        ],
         ["late-round-trip"],
     ],
     ids=["each", "late"],

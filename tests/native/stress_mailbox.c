@@ -119,6 +119,25 @@ static uint32_t read_ring(bool *whole) {
     return answer;
 }
 
+static erl_datagram_mailbox datagram_mailbox;
+
+static void write_datagram(uint64_t i) {
+    uint64_t words[ERL_MAX_DATAGRAM / 8];
+    for (size_t w = 0; w < sizeof words / 8; w++) {
+        words[w] = i;
+    }
+    erl_datagram_post(&datagram_mailbox, words, (uint32_t)(8 * (1 + i % (sizeof words / 8))));
+}
+
+static uint32_t read_datagram(bool *whole) {
+    static uint32_t seen;
+    uint64_t words[ERL_MAX_DATAGRAM / 8];
+    const int32_t size = erl_datagram_take(&datagram_mailbox, &seen, words, sizeof words, erl_clock_now() + 1000000);
+    const size_t count = (size_t)size / 8;
+    *whole = size == 0 || (size % 8 == 0 && count == 1 + words[0] % (sizeof words / 8) && all_equal(words, count));
+    return size > 0 ? ERL_OK : ERL_TIMEOUT;
+}
+
 static void *write_forever(void *argument) {
     const stage *what = argument;
     for (uint64_t i = 0; !atomic_load(&stop); i++) {
@@ -160,6 +179,7 @@ int main(int count, char **arguments) {
         {"observation", write_observation, read_observation},
         {"status", write_status, read_status},
         {"ring", write_ring, read_ring},
+        {"datagram", write_datagram, read_datagram},
     };
     bool fine = true;
     for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++) {
