@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +19,7 @@ from edgerl.backends.onnxruntime import OnnxRuntimeRunner
 from edgerl.bundle.load import Bundle
 from edgerl.bundle.pack import pack
 from edgerl.envelope import default_envelope
+from edgerl.errors import LoopError
 from edgerl.export import export_checkpoint
 from edgerl.runtime.enums import Mode, Source
 from edgerl.runtime.plant_lines import Span
@@ -85,3 +90,85 @@ def test_a_policy_that_sees_earns_its_trainers_return_and_acts_as_in_the_plain_e
     assert counts is not None
     assert (counts.unanswered, counts.oldest_ns) == (0, 0)
     assert counts.taken >= sum(episode.steps for episode in result.episodes)
+
+
+CAMERA = """
+import sys, time
+import numpy as np
+from edgerl.runtime.frames import FrameWriter
+path, writes = sys.argv[1:]
+with FrameWriter({"observation.image": ((36, 36, 3), "uint8")}, path) as frames:
+    print("ready", flush=True)
+    while True:
+        if writes == "yes":
+            frames.write("observation.image", np.zeros((36, 36, 3), np.uint8))
+        else:
+            frames.attend()
+        time.sleep(0.002)
+"""
+
+
+class Camera:
+    """A camera's process."""
+
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
+        self.path = path
+        command = [sys.executable, "-c", CAMERA, str(path), "yes" if writes else "no"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self) -> Camera:
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "ready\n"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (signal.SIGSTOP, "as the image was too old."),
+        (signal.SIGKILL, "as the image was too old. Now: observation.image:"),
+    ],
+    ids=["stopped", "killed"],
+)
+def test_a_camera_that_stops_leads_down_the_ladder_and_is_named(number, said, tmp_path):
+    bundle = packed(REACH, tmp_path)
+    with Camera(tmp_path / "camera.sock") as camera:
+        hit: list[float] = []
+
+        def on_progress(now) -> None:
+            if now.stage == "running" and now.ticks > 30 and not hit:
+                hit.append(time.monotonic())
+                camera.process.send_signal(number)
+
+        options = RunOptions(episodes=1000, frames={"observation.image": str(camera.path)})
+        result = run(bundle, f"gym:{MODULE}:DictReach-v0", tmp_path / "run.mcap", options, on_progress)
+    assert hit
+    assert (result.ended, result.fault) == ("fault", "bucket_fault")
+    assert said in result.message
+    counts = result.frames
+    assert counts is not None
+    assert counts.stale >= 3
+    assert counts.taken > 0
+    assert 0 < counts.oldest_ns <= 40 * MS
+    assert {"FALLBACK", "STOPPED"} <= {span.mode.upper() for span in result.modes}
+    assert result.modes[-1].source.upper() == "LAPSE"
+
+
+def test_a_camera_that_gives_nothing_keeps_the_policy_from_being_armed(tmp_path):
+    bundle = packed(REACH, tmp_path)
+    with Camera(tmp_path / "camera.sock", writes=False) as camera:
+        options = RunOptions(frames={"observation.image": str(camera.path)}, timeouts=loop_parts.impatient())
+        with pytest.raises(LoopError, match=r"did not arm.*action late.*as no image had come yet"):
+            run(bundle, f"gym:{MODULE}:DictReach-v0", tmp_path / "run.mcap", options)
+
+
+def test_without_a_source_the_policy_is_not_started(tmp_path):
+    bundle = packed(CATCH, tmp_path)
+    with pytest.raises(LoopError, match=r"nothing says where these images come from.*--frames observation=shm:PATH"):
+        run(bundle, "udp:127.0.0.1:9", tmp_path / "run.mcap", RunOptions(arm=True))

@@ -24,6 +24,7 @@ COMPLETE = [
     "config.c",
     "datagram.c",
     "envelope.c",
+    "frame.c",
     "inner.c",
     "loop.c",
     "modes.c",

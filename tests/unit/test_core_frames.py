@@ -205,6 +205,34 @@ def test_one_stale_camera_of_two_is_enough():
     assert policy.account.oldest_frame_ns >= AGE // 2
 
 
+def test_behind_a_stale_camera_no_other_is_looked_at():
+    left, right = Camera(), Camera(16)
+    left.post(1, age_ns=2 * AGE)
+    right.post(2)
+    policy = Policy(left, right)
+    assert policy.take() == FrameVerdict.STALE
+    assert not policy.arrays[1].any()
+
+
+def test_a_frame_that_is_overwritten_while_it_is_read_is_not_taken():
+    camera = Camera(16 * 1024 * 1024)  # a copy of this takes milliseconds
+    camera.post(1)
+    buffer, over = camera.buffer(1), threading.Event()
+
+    def overwrite() -> None:
+        while not over.is_set():
+            buffer.sequence += 2
+
+    thread = threading.Thread(target=overwrite)
+    thread.start()
+    try:
+        answers = {read(camera)[0] for _ in range(20)}
+    finally:
+        over.set()
+        thread.join()
+    assert Result.TORN in answers
+
+
 def test_a_policy_without_frames_takes_none():
     policy = Policy()
     assert policy.take() == FrameVerdict.TAKEN
