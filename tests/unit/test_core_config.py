@@ -8,8 +8,8 @@ import pytest
 
 from edgerl.errors import GuardianError
 from edgerl.runtime import core, structs
-from edgerl.runtime.enums import MAX_COMMANDS, MAX_RING, MAX_STATES, MAX_WINDOW, Dtype, Source
-from tests.core_world import BUDGET, PERIOD, small_config
+from edgerl.runtime.enums import MAX_COMMANDS, MAX_RING, MAX_STATES, MAX_WINDOW, Dtype, LadderClass, Source
+from tests.core_world import BUDGET, PERIOD, joint_config, set_ladder, small_config
 
 HOUR = 3600 * 1_000_000_000
 
@@ -126,3 +126,102 @@ def test_every_fault_has_words_and_no_other_number_has():
     names = [core.config_fault_name(fault) for fault in range(19)]
     assert len(set(names)) == 19
     assert core.config_fault_name(19) == "unknown"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"action": -1},
+        {"measured": -1},
+        {"measured_rate": -1},
+        {"measured": 2},
+        {"role": 0},
+        {"role": 6},
+        {"pd": 2},
+        {"kp": -1.0},
+        {"kd": math.nan},
+        {"prepare_kp": math.inf},
+        {"prepare_kd": -1.0},
+        {"damp_kd": math.nan},
+        {"prepare": math.nan},
+        {"prepare": 9.0, "target_high": 8.0},
+        {"prepare": -9.0, "target_low": -8.0},
+        {"prepare": math.inf},
+        {"damp": 51.0},
+        {"damp": -51.0},
+        {"damp": math.nan},
+        {"action": 1},
+        {"action": -2},
+    ],
+)
+def test_a_joint_without_a_whole_law_is_refused(changes):
+    config = joint_config(pd=True)
+    core.check_config(config)
+    for name, value in changes.items():
+        setattr(config.commands[0], name, value)
+    with pytest.raises(GuardianError, match="a command channel needs"):
+        core.check_config(config)
+
+
+@pytest.mark.parametrize(
+    ("channel", "changes"),
+    [
+        (1, {"nominal": 101.0}),
+        (1, {"nominal": -1.0}),
+        (0, {"prepare": 3.0}),
+        (0, {"prepare": -3.0}),
+        (0, {"damp": 3.0}),
+    ],
+)
+def test_what_is_sent_without_the_policy_lies_within_the_limits(channel, changes):
+    config = joint_config(pd=False, prepare_ns=PERIOD)
+    core.check_config(config)
+    for name, value in changes.items():
+        setattr(config.commands[channel], name, value)
+    with pytest.raises(GuardianError, match="a command channel needs"):
+        core.check_config(config)
+
+
+def test_what_would_be_infinite_is_refused_where_the_limits_are():
+    config = joint_config(pd=False, prepare_ns=PERIOD)
+    config.commands[0].high = config.commands[0].prepare = math.inf
+    with pytest.raises(GuardianError, match="a command channel needs"):
+        core.check_config(config)
+
+
+@pytest.mark.parametrize(
+    ("ladder", "source", "valid"),
+    [
+        (LadderClass.POLICY, Source.STANDBY, True),
+        (LadderClass.MACHINE, Source.STANDBY, True),
+        (LadderClass.STATE, Source.STANDBY, False),
+        (LadderClass.STATE, Source.DAMP, True),
+        (LadderClass.POLICY, Source.LAPSE, True),
+        (LadderClass.POLICY, Source.RAMP, False),
+        (LadderClass.POLICY, Source.POLICY, False),
+        (LadderClass.MACHINE, Source.LADDER, False),
+    ],
+)
+def test_a_rung_is_one_that_its_ladder_may_have(ladder, source, valid):
+    config = small_config()
+    set_ladder(config, ladder, (source, PERIOD))
+    if valid:
+        core.check_config(config)
+    else:
+        with pytest.raises(GuardianError, match="fallback ladder"):
+            core.check_config(config)
+
+
+@pytest.mark.parametrize("count", [5, 2**32 - 1])
+def test_a_ladder_has_four_rungs_at_most(count):
+    config = small_config()
+    config.ladders[0].count = count
+    with pytest.raises(GuardianError, match="fallback ladder"):
+        core.check_config(config)
+
+
+def test_a_standby_rung_has_an_end_too():
+    config = small_config()
+    set_ladder(config, LadderClass.POLICY, (Source.STANDBY, HOUR + 1))
+    with pytest.raises(GuardianError, match="fallback ladder"):
+        core.check_config(config)

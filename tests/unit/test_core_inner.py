@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 
 from edgerl.runtime import structs
-from edgerl.runtime.enums import ArmBlocker, Event, LadderClass, Mode, OnViolation, Request, Role, Source
+from edgerl.runtime.enums import (
+    ArmBlocker,
+    Event,
+    InnerLaw,
+    LadderClass,
+    Mode,
+    OnViolation,
+    Request,
+    Role,
+    Source,
+    Verdict,
+)
 from tests.core_world import MS, PERIOD, Answer, World, command, joint_config, set_ladder, silent, small_config
 
 
@@ -231,3 +242,54 @@ def test_the_trial_of_the_first_action_is_against_the_pose_of_preparing():
     world.policy = lambda header, record: Answer([0.59])
     world.ticks(1)
     assert world.now_mode() == Mode.ACTIVE
+
+
+@pytest.mark.parametrize(("target", "limit", "cause"), [(0.9, 0.5, Verdict.HIGH), (-0.9, -0.25, Verdict.LOW)])
+def test_a_position_that_is_asked_for_beyond_its_limits_is_brought_to_them_and_counted(target, limit, cause):
+    config = joint_config(pd=True)
+    config.commands[0].target_low, config.commands[0].target_high, config.commands[0].prepare = -0.25, 0.5, 0.0
+    world = armed(config, action=target)
+    assert last(world) == pytest.approx([torque(limit, 0.1, 0.2)])
+    assert list(world.record().header.saturated) == [1, 0, 0, 0]
+    assert world.record().header.causes == cause
+    world.policy = silent
+    world.ticks(1)
+    assert last(world) == pytest.approx([torque(limit, 0.1, 0.2)])
+
+
+@pytest.mark.parametrize(("target", "cause"), [(0.9, Verdict.HIGH), (-0.9, Verdict.LOW)])
+def test_a_position_that_is_asked_for_beyond_its_limits_is_rejected_where_the_channel_rejects(target, cause):
+    config = joint_config(pd=True)
+    config.commands[0].target_low, config.commands[0].target_high, config.commands[0].prepare = -0.25, 0.5, 0.0
+    config.commands[0].on_violation = OnViolation.REJECT
+    world = armed(config, action=0.5)
+    world.policy = lambda header, record: Answer([target])
+    world.ticks(1)
+    assert world.record().events == {Event.REJECT}
+    assert world.record().header.causes == cause
+    assert last(world) == pytest.approx([torque(0.5, 0.1, 0.2)])
+
+
+def test_an_interpolated_action_sets_out_from_the_command_before_and_arrives():
+    config = joint_config(pd=False, policy_divider=4, action_delay=1, inner_law=InnerLaw.INTERPOLATE, arm_ticks=20)
+    world = World(config)
+    world.stands[:] = [0.0, 0.0]
+    world.policy = lambda header, record: Answer([0.8])
+    world.ticks(1)
+    world.request(Request.ARM)
+    while world.now_mode() != Mode.ACTIVE:
+        world.ticks(1)
+    assert last(world)[0] == pytest.approx(0.2)
+    world.ticks(80)
+    assert last(world)[0] == pytest.approx(0.8, abs=1e-4)
+
+
+def test_a_held_torque_that_overflows_is_the_safe_one():
+    config = joint_config(pd=True)
+    config.commands[0].safe = 1.5
+    world = armed(config)
+    world.policy = silent
+    world.stands[:] = [3e38, 0.0]
+    world.ticks(1)
+    assert world.sent[-1].source == Source.HOLD
+    assert last(world) == [1.5]
