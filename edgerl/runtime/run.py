@@ -18,15 +18,16 @@ from edgerl import canonical
 from edgerl.bundle.load import Bundle
 from edgerl.envelope import Envelope, check_envelope
 from edgerl.errors import LoopError
+from edgerl.operator_values import operator_values
 from edgerl.runtime import core
 from edgerl.runtime.connect import Access, Connection, connect
 from edgerl.runtime.control.listener import ControlOptions
-from edgerl.runtime.control.messages import LoopStatus, RunStatus
+from edgerl.runtime.control.messages import LoopStatus, OperatorStatus, OperatorValueStatus, RunStatus
 from edgerl.runtime.control.server import ControlServer
 from edgerl.runtime.course import Course, End, Progress
 from edgerl.runtime.drive import Drive
 from edgerl.runtime.drivers import DriverProcess
-from edgerl.runtime.enums import Event, Request
+from edgerl.runtime.enums import Event
 from edgerl.runtime.envelope_config import apply_envelope
 from edgerl.runtime.exchange import check_newcomer, newcomer_in
 from edgerl.runtime.frame_sources import FrameSources
@@ -205,7 +206,7 @@ def run_load(
         drive = Drive(
             supervisor, process, interrupts, orders, health, course=course, on_progress=on_progress or (lambda _: None)
         )
-        with control.wired(lambda: supervisor.request(Request.ESTOP)) if control else contextlib.nullcontext():
+        with control.wired(supervisor) if control else contextlib.nullcontext():
             end = drive.run()
         health.orderly = supervisor.guardian.alive
         supervisor.stop(_BYE[end.how])
@@ -250,9 +251,30 @@ def _control(options: RunOptions, load: Load, robot: str, recording: Path) -> Co
         return None
     loop = LoopStatus(at_ns=time.monotonic_ns())
     about = RunStatus(
-        "", os.getpid(), robot, load.bundle, str(recording) if options.keep.ticks else "", time.time_ns(), None, 0, loop
+        name="",
+        pid=os.getpid(),
+        robot=robot,
+        bundle=load.bundle,
+        recording=str(recording) if options.keep.ticks else "",
+        started_unix_ns=time.time_ns(),
+        operator=_operator(load),
+        owner=None,
+        clients=0,
+        loop=loop,
     )
     return ControlServer(options.control, about)
+
+
+def _operator(load: Load) -> OperatorStatus | None:
+    operator = load.envelope.operator
+    if operator is None:
+        return None
+    units = [value.unit or "" for value in operator_values(load.engine.spec)]
+    values = tuple(
+        OperatorValueStatus(one.name, unit, one.low, one.high, one.timeout_value)
+        for one, unit in zip(operator.values, units, strict=True)
+    )
+    return OperatorStatus(values, operator.timeout_ns * 1e-9, operator.dead_man)
 
 
 def _health(options: RunOptions, config: Config) -> Health:

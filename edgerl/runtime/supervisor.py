@@ -28,7 +28,7 @@ from edgerl.runtime.recording.recorder import Recorder
 from edgerl.runtime.restarts import RestartLimits
 from edgerl.runtime.segments import share
 from edgerl.runtime.session import Session
-from edgerl.runtime.structs import Config, Ring, Status, StatusBlock
+from edgerl.runtime.structs import Config, Operator, Ring, Status, StatusBlock
 from edgerl.runtime.succession import Succession, Work
 
 _BATCH = 256
@@ -144,6 +144,17 @@ class Supervisor:
     def request(self, kind: Request) -> None:
         """Ask something of the guardian."""
         core.request(self._memory.requests.address, kind)
+
+    def estop(self) -> None:
+        """Stop the robot; from any thread."""
+        self.request(Request.ESTOP)
+
+    def operate(self, values: tuple[float, ...], *, dead_man: bool, at_ns: int) -> None:
+        """Tell the guardian what the operator wants, and when that was so; from one thread only."""
+        said = Operator(stamp_ns=at_ns, dead_man=int(dead_man), count=len(values))
+        for index, value in enumerate(values):
+            said.values[index] = value
+        core.post_operator(self._memory.requests.address, said)
 
     def keep_session(self) -> None:
         """Tell the robot that we are still there, while no command says so."""

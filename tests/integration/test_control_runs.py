@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from edgerl.bundle.load import load_bundle
+from edgerl.envelope.operator import Operator
 from edgerl.errors import LoopError, NoSuchRun, PlatformError, RequestRefused, UnreadableFile
 from edgerl.runtime.control.client import Control, connect
 from edgerl.runtime.control.estop import send_estop
@@ -283,6 +284,34 @@ def test_a_candidate_is_loaded_while_the_robot_is_driven_and_dropped(load, robot
         assert (status.loop.mode, status.loop.fault, len(policies())) == ("ACTIVE", "", 1)
         run.client.stop()
         assert run.end().ended == "stopped"
+
+
+def test_a_dead_mans_switch_must_be_held_to_arm_and_to_stay_armed(robot, tmp_path) -> None:
+    operator = Operator((), 300 * MS, dead_man=True)
+    load = loop_parts.load_of(PENDULUM, loop_parts.linear(PENDULUM, np.zeros(3), bias=0.5), operator=operator)
+    with going(load, robot, tmp_path / "run") as run:
+        run.stage("waiting")
+        with pytest.raises(RequestRefused, match="dead man"):
+            run.client.arm()
+        held = threading.Event()
+        held.set()
+
+        def hold() -> None:
+            with connect("robot") as operator:
+                while held.is_set():
+                    operator.operate(dead_man=True)
+                    time.sleep(0.05)
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        try:
+            assert run.client.arm().loop.mode == "ACTIVE"
+            time.sleep(0.6)
+            assert run.client.status().loop.mode == "ACTIVE"
+        finally:
+            held.clear()
+            thread.join()
+        assert run.stage("stopped").loop.fault == "dead_man"
 
 
 def policies() -> list[int]:

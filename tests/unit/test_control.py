@@ -25,12 +25,23 @@ from edgerl.runtime.control import messages, server
 from edgerl.runtime.control.client import connect
 from edgerl.runtime.control.estop import PACKET, TAKEN, send_estop
 from edgerl.runtime.control.listener import ControlOptions, Listener
-from edgerl.runtime.control.messages import Ask, BadRequest, LoopStatus, OwnerStatus, RunStatus, decode_ask, encode_ask
+from edgerl.runtime.control.messages import (
+    Ask,
+    BadRequest,
+    LoopStatus,
+    OperatorStatus,
+    OperatorValueStatus,
+    OwnerStatus,
+    RunStatus,
+    decode_ask,
+    encode_ask,
+)
 from edgerl.runtime.control.owner import Ownership, Peer
 from edgerl.runtime.control.places import folders, live_names, reach
 from edgerl.runtime.control.server import ControlServer
 
-ABOUT = RunStatus("", os.getpid(), "udp:robot:1", "ab" * 32, "run.mcap", 1, None, 0, LoopStatus(0))
+OPERATOR = OperatorStatus((OperatorValueStatus("speed", "m/s", -1.0, 1.0, 0.0),), 0.5, dead_man=True)
+ABOUT = RunStatus("", os.getpid(), "udp:robot:1", "ab" * 32, "run.mcap", 1, OPERATOR, None, 0, LoopStatus(0))
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
 
@@ -68,12 +79,31 @@ def loop(run) -> Iterator[list[str]]:
     thread.join()
 
 
+class Wires:
+    """Where a guardian would be."""
+
+    def __init__(self) -> None:
+        self.stops: list[float] = []
+        self.said: list[tuple[tuple[float, ...], bool, int]] = []
+
+    def estop(self) -> None:
+        self.stops.append(time.monotonic())
+
+    def operate(self, values: tuple[float, ...], *, dead_man: bool, at_ns: int) -> None:
+        self.said.append((values, dead_man, at_ns))
+
+
 @pytest.fixture
-def stopped(run) -> Iterator[list[float]]:
+def wires(run) -> Iterator[Wires]:
+    made = Wires()
+    with run.wired(made):
+        yield made
+
+
+@pytest.fixture
+def stopped(wires) -> list[float]:
     """When the robot was stopped past the loop."""
-    at: list[float] = []
-    with run.wired(lambda: at.append(time.monotonic())):
-        yield at
+    return wires.stops
 
 
 def raw(path: str) -> socket.socket:
@@ -161,12 +191,31 @@ def test_an_estop_goes_past_a_loop_that_hangs(run, stopped) -> None:
 
 
 def test_an_estop_before_there_is_a_guardian_is_kept_for_it(run) -> None:
-    stopped = []
+    first, second = Wires(), Wires()
     send_estop("walker")
-    for number in (1, 2):
-        with run.wired(lambda number=number: stopped.append(number)):
+    for wires in (first, second):
+        with run.wired(wires):
             pass
-    assert stopped == [1]
+    assert (len(first.stops), len(second.stops)) == (1, 0)
+
+
+def test_what_an_operator_wants_goes_past_the_loop_with_its_time(run, wires) -> None:
+    with connect(owner="alice") as alice, connect(owner="bob") as bob:
+        before = time.monotonic_ns()
+        assert alice.operate([0.5], dead_man=True).operator == OPERATOR
+        ((values, dead_man, at_ns),) = wires.said
+        assert (values, dead_man) == ((0.5,), True)
+        assert before <= at_ns <= time.monotonic_ns()
+        with pytest.raises(RequestRefused, match="'alice'"):
+            bob.operate([0.1])
+        with pytest.raises(RequestRefused, match="2 values came; the run takes 1"):
+            alice.operate([0.1, 0.2])
+    with raw(run.path) as client:
+        client.send(json.dumps({"do": "operate", "as": "alice", "values": [0], "at_ns": 2**62}).encode())
+        answer(client)
+    assert wires.said[1][0] == (0.0,)
+    assert wires.said[1][2] <= time.monotonic_ns()  # a stamp from the future would never grow old
+    assert len(wires.said) == 2
 
 
 @pytest.mark.parametrize("packet", [PACKET, b'{"do": "estop", "version": 99}', b'{"do":"estop","as":7,"and":[1]}'])
@@ -220,6 +269,10 @@ def test_only_root_and_the_user_of_the_run_may_take_the_robot_from_its_owner() -
         (b'{"do": "arm", "as": "a\\u001b[1m"}', "cannot be an owner"),
         (b'{"do": "own", "take": 1}', "take is 1"),
         (b'{"do": "arm", "do": "estop"}', "given twice"),
+        (b'{"do": "operate", "values": [1e999]}', "finite numbers"),
+        (b'{"do": "operate", "values": [true]}', "finite numbers"),
+        (b'{"do": "operate", "values": 1}', "finite numbers"),
+        (b'{"do": "operate", "at_ns": -1}', "CLOCK_MONOTONIC"),
         (b"x" * (messages.MAX_REQUEST_BYTES + 1), "more than 4096 bytes"),
     ],
 )

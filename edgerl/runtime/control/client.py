@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -132,6 +133,15 @@ class Control:
         """End the candidate."""
         return self._ask("drop")
 
+    def operate(self, values: Sequence[float] = (), *, dead_man: bool = False) -> RunStatus:
+        """Say what the operator wants, now; to be repeated more often than the run's ``operator.timeout_s``.
+
+        Args:
+            values: In the order and units of ``status().operator``.
+            dead_man: Whether the switch is held.
+        """
+        return self._ask("operate", values=tuple(values), dead_man=dead_man)
+
     def reset(self) -> RunStatus:
         """Leave FALLBACK or STOPPED for SAFE."""
         return self._ask("reset")
@@ -160,8 +170,18 @@ class Control:
     ) -> None:
         self.close()
 
-    def _ask(self, do: Verb, *, take: bool = False, file: int | None = None, patience_s: float = 0.0) -> RunStatus:
-        reply = self._exchange(Ask(do, self._owner, take), file, patience_s)
+    def _ask(
+        self,
+        do: Verb,
+        *,
+        take: bool = False,
+        values: tuple[float, ...] = (),
+        dead_man: bool = False,
+        file: int | None = None,
+        patience_s: float = 0.0,
+    ) -> RunStatus:
+        at_ns = time.monotonic_ns() if do == "operate" else 0
+        reply = self._exchange(Ask(do, self._owner, take, values, dead_man, at_ns), file, patience_s)
         if reply.refusal:
             raise RequestRefused(reply.message) if reply.refusal == "refused" else ControlError(reply.message)
         if reply.status is None:

@@ -19,7 +19,9 @@ MAX_REPLY_BYTES = 65536
 MAX_VALUES = 16
 MAX_OWNER = 64
 
-Verb = Literal["status", "estop", "arm", "disarm", "rearm", "reset", "stop", "own", "release", "load", "switch", "drop"]
+Verb = Literal[
+    "status", "estop", "arm", "disarm", "rearm", "reset", "stop", "own", "release", "load", "switch", "drop", "operate"
+]
 VERBS: tuple[str, ...] = get_args(Verb)
 FREE_VERBS = ("status", "estop", "release")
 """Anybody with the right to the socket may ask for these, whoever owns the robot."""
@@ -39,6 +41,12 @@ class Ask:
     """Who wants it; the user's name where it is not said."""
     take: bool = False
     """``own``: from another owner, too."""
+    values: tuple[float, ...] = ()
+    """``operate``: what the policy is to observe, in the order of :class:`OperatorStatus`."""
+    dead_man: bool = False
+    """``operate``: whether the switch is held."""
+    at_ns: int = 0
+    """``operate``: when that was so, CLOCK_MONOTONIC; 0: now."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,28 @@ class LoopStatus:
 
 
 @dataclass(frozen=True)
+class OperatorValueStatus:
+    """One value that an operator may say."""
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    timeout_value: float
+    """What the policy observes where nothing fresh was said."""
+
+
+@dataclass(frozen=True)
+class OperatorStatus:
+    """What an operator may say to a run, as its envelope has it."""
+
+    values: tuple[OperatorValueStatus, ...]
+    timeout_s: float
+    dead_man: bool
+    """Whether a switch has to be held while the policy is in charge."""
+
+
+@dataclass(frozen=True)
 class RunStatus:
     """A run, as its control socket tells."""
 
@@ -106,6 +136,8 @@ class RunStatus:
     """SHA-256."""
     recording: str
     started_unix_ns: int
+    operator: OperatorStatus | None
+    """None: the run takes nothing from an operator."""
     owner: OwnerStatus | None
     clients: int
     """Connections to the control socket, this one included."""
@@ -132,6 +164,7 @@ class BadRequest(ValueError):
 def encode_ask(ask: Ask) -> bytes:
     """Return the packet of a request."""
     said = {"do": ask.do, "as": ask.as_name, "take": ask.take}
+    said |= {"values": ask.values, "dead_man": ask.dead_man, "at_ns": ask.at_ns}
     return json.dumps({"version": VERSION, **{key: value for key, value in said.items() if value}}).encode()
 
 
@@ -157,9 +190,11 @@ def decode_ask(packet: bytes) -> Ask:
         )
     if do not in VERBS:
         raise BadRequest(f"The request is to do {_short(do)}. Valid: {', '.join(VERBS)}.")
-    ask = Ask(do, _name(said.pop("as", None)), _flag(said, "take"))
+    name, take, dead_man = _name(said.pop("as", None)), _flag(said, "take"), _flag(said, "dead_man")
+    ask = Ask(do, name, take, _values(said.pop("values", [])), dead_man, _stamp(said.pop("at_ns", 0)))
     if said:
-        raise BadRequest(f"The request has an unknown key {_short(min(said))}. Known: do, as, take, version.")
+        known = "do, as, take, values, dead_man, at_ns, version"
+        raise BadRequest(f"The request has an unknown key {_short(min(said))}. Known: {known}.")
     return ask
 
 
@@ -191,6 +226,22 @@ def _name(value: object, *, strict: bool = True) -> str:
             f"The name {_short(value)} cannot be an owner's. Valid: 1 to {MAX_OWNER} printable characters."
         )
     return ""
+
+
+def _values(given: object) -> tuple[float, ...]:
+    if not isinstance(given, list) or len(given) > MAX_VALUES or not all(map(_is_number, given)):
+        raise BadRequest(f"values is {_short(given)}. Expected a list of up to {MAX_VALUES} finite numbers.")
+    return tuple(map(float, given))
+
+
+def _is_number(one: object) -> bool:
+    return isinstance(one, (int, float)) and not isinstance(one, bool) and abs(one) < 1e30
+
+
+def _stamp(given: object) -> int:
+    if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given < 2**63:
+        raise BadRequest(f"at_ns is {_short(given)}. Expected nanoseconds of CLOCK_MONOTONIC.")
+    return given
 
 
 def _flag(said: dict[str, Any], key: str) -> bool:

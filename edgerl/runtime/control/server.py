@@ -16,9 +16,10 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from types import TracebackType
+from typing import Protocol
 
 from edgerl.runtime.control.listener import ControlOptions, Listener
 from edgerl.runtime.control.messages import (
@@ -69,6 +70,16 @@ class _Client:
     """Whether the loop owes it an answer; meanwhile it may ask for nothing else but an e-stop and the status."""
 
 
+class Wires(Protocol):
+    """What goes past the loop, straight to the guardian; called from the server's thread."""
+
+    def estop(self) -> None:
+        """Stop the robot."""
+
+    def operate(self, values: tuple[float, ...], *, dead_man: bool, at_ns: int) -> None:
+        """Say what the operator wants."""
+
+
 @dataclass(eq=False)
 class _Shared:
     """What loop and thread both touch, under one lock."""
@@ -76,7 +87,7 @@ class _Shared:
     lock: threading.Lock = field(default_factory=threading.Lock)
     waiting: deque[Asked] = field(default_factory=deque)
     answers: deque[tuple[Asked, str]] = field(default_factory=deque)
-    stop_robot: Callable[[], None] | None = None
+    wires: Wires | None = None
     estop_by: str = ""
     estop_early: bool = False
     closing: bool = False
@@ -144,9 +155,9 @@ class ControlServer:
         os.eventfd_write(self._wake, 1)
 
     @contextlib.contextmanager
-    def wired(self, stop_robot: Callable[[], None]) -> Iterator[None]:
-        """Meanwhile an e-stop calls ``stop_robot``, from the thread; one that came before is done now."""
-        self._wire(stop_robot)
+    def wired(self, wires: Wires) -> Iterator[None]:
+        """Meanwhile e-stops and operator values go to the guardian; an e-stop that came before is done now."""
+        self._wire(wires)
         try:
             yield
         finally:
@@ -173,12 +184,12 @@ class ControlServer:
     ) -> None:
         self.close()
 
-    def _wire(self, stop_robot: Callable[[], None] | None) -> None:
+    def _wire(self, wires: Wires | None) -> None:
         with self._shared.lock:
-            self._shared.stop_robot = stop_robot
-            if stop_robot is not None and self._shared.estop_early:
+            self._shared.wires = wires
+            if wires is not None and self._shared.estop_early:
                 self._shared.estop_early = False
-                stop_robot()
+                wires.estop()
 
     def _serve(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's to hear
@@ -249,7 +260,9 @@ class ControlServer:
     def _judge(self, asked: Asked) -> bool:
         ask, client = asked.ask, asked.client
         refusal = self._ownership.admit(ask, asked.peer)
-        if refusal or ask.do in ("status", "estop", "own", "release"):
+        if ask.do == "operate":
+            refusal = refusal or self._operate(ask)
+        if refusal or ask.do in ("status", "estop", "own", "release", "operate"):
             self._say(client, ask.do, refusal)
         elif client.waits:
             self._cut(client, f"{ask.do} came before the request before it was answered.")
@@ -268,11 +281,24 @@ class ControlServer:
             self._shared.waiting.append(asked)
             return True
 
+    def _operate(self, ask: Ask) -> str:
+        """Past the loop, too: what a person wants is old after half a second."""
+        takes, now_ns = self._about.operator, time.monotonic_ns()
+        if takes is None:
+            return "operate was not done: the policy observes nothing of an operator, and no dead-man switch is needed."
+        if len(ask.values) != len(takes.values):
+            return f"operate was not done: {len(ask.values)} values came; the run takes {len(takes.values)}."
+        with self._shared.lock:
+            if self._shared.wires is None:
+                return "operate was not done: the run is starting or has ended."
+            self._shared.wires.operate(ask.values, dead_man=ask.dead_man, at_ns=min(ask.at_ns or now_ns, now_ns))
+        return ""
+
     def _estop(self, asked: Asked) -> None:
         with self._shared.lock:
             self._shared.estop_by = asked.who
-            if self._shared.stop_robot is not None:
-                self._shared.stop_robot()
+            if self._shared.wires is not None:
+                self._shared.wires.estop()
             else:
                 self._shared.estop_early = True
 
