@@ -25,6 +25,7 @@ class MadeUpRun:
         rows = self.records
         rows["tick"] = np.arange(ticks)
         rows["scheduled_ns"] = BEGIN + PERIOD * np.arange(ticks)
+        rows["tick_ns"] = rows["scheduled_ns"]
         rows["start_ns"] = rows["scheduled_ns"] + 100
         rows["write_ns"] = rows["scheduled_ns"] + 60_000
         rows["state_sequence"] = np.arange(1, ticks + 1)
@@ -48,6 +49,7 @@ class MadeUpRun:
         seen["sequence"] = np.arange(1, len(written) + 1)
         seen["flags"] = CommandFlag.IN_ORDER | CommandFlag.ECHO_MATCHES | CommandFlag.VALID
         seen["count"] = CHANNELS
+        seen["valid_for_ns"] = 3 * PERIOD
         for name in ("state_sequence", "mode", "source"):
             seen[name] = written[name]
         seen["values"][:, :CHANNELS] = written["command"]

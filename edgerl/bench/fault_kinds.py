@@ -38,7 +38,8 @@ KINDS = (
     FaultKind("busy loop", "robot", LATE[:1], PolicyFault.BUSY),
     FaultKind("GIL held", "robot", LATE[:1], PolicyFault.GIL),
     FaultKind("SIGSTOP", "signal", LATE[:1]),
-    FaultKind("NaN action", "robot", ("REJECT",), PolicyFault.NAN, latches=False),
+    # An answer that the machine made late is thrown away unread, whatever it holds.
+    FaultKind("NaN action", "robot", ("REJECT", "ACTION_LATE"), PolicyFault.NAN, latches=False),
     FaultKind("NaN state", "robot", ("STATE_FAULT",), RobotFault.NAN),
     FaultKind("lost datagrams", "robot", ("STATE_LOST",), RobotFault.LOST, latches=False),
     FaultKind("SIGKILL", "restart", LATE),

@@ -28,6 +28,8 @@ STOPPED_S = 0.02
 _SETTLE_S = (0.008, 0.02)
 """In charge for so long before a fault, at random, so that it falls into any part of a tick."""
 _OUT_S = 2.0
+_TRIES = 3
+"""For each trial, at most."""
 OPTIONS = RunOptions(keep=Keep(before_fault_s=0.02))
 """A dump of the seconds before each of a thousand faults would be work that no run has."""
 
@@ -57,18 +59,26 @@ class Trials:
 
 
 def in_one_run(setting: Setting, load: Load, kinds: tuple[FaultKind, ...], count: int) -> Trials:
-    """Make ``count`` faults of each kind that a policy survives, in random order."""
-    order = [kind for kind in kinds for _ in range(count)]
-    setting.random.shuffle(order)
-    done = []
-    with setting.loop(load, 1.0 + len(order) * 0.2, options=OPTIONS) as loop:
+    """Make ``count`` faults of each kind that a policy survives, in random order.
+
+    A trial that finds the machine so noisy that the policy lost its charge before the fault is made again, within
+    reason.
+    """
+    left = dict.fromkeys(kinds, count)
+    done: list[Injection] = []
+    tries = _TRIES * count * len(kinds)
+    with setting.loop(load, 1.0 + tries * 0.1, options=OPTIONS) as loop:
         loop.wait_ready()
-        for number, kind in enumerate(order):
-            setting.say(f"fault {number + 1} of {len(order)}: {kind.name}")
+        for _ in range(tries):
+            open_ = [kind for kind in kinds if left[kind]]
+            if not open_ or loop.robot.full:
+                break
+            kind = open_[int(setting.random.integers(len(open_)))]
+            setting.say(f"fault {len(done) + 1} of {count * len(kinds)}: {kind.name}")
             loop.arm()
-            loop.run(settle(setting))
-            if loop.supervisor.status.mode != Mode.ACTIVE:
-                continue  # the machine was too noisy meanwhile: no trial, and it is missing in the count
+            if loop.run(settle(setting)).mode != Mode.ACTIVE:
+                continue
+            left[kind] -= 1
             done.append(_inject(loop, kind))
             _let_it_act(loop, kind)
         return _trials(loop, tuple(done))
@@ -81,8 +91,7 @@ def one_run_each(setting: Setting, load: Load, kind: FaultKind, count: int) -> I
         with setting.loop(load, 5.0, options=OPTIONS) as loop:
             loop.wait_ready()
             loop.arm()
-            loop.run(settle(setting))
-            if loop.supervisor.status.mode != Mode.ACTIVE:
+            if loop.run(settle(setting)).mode != Mode.ACTIVE:
                 continue
             injection = _inject(loop, kind)
             _let_it_act(loop, kind)

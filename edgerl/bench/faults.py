@@ -23,7 +23,7 @@ from edgerl.bench.setting import MS, Setting
 from edgerl.bench.statistics import Times, rank
 from edgerl.bench.wakeup import lateness_of
 from edgerl.bench.witness import Testimony, cells, examine
-from edgerl.runtime.enums import Event, Mode
+from edgerl.runtime.enums import Mode, Source
 from edgerl.runtime.quantiles import samples_needed
 from edgerl.runtime.recording import Records
 
@@ -118,12 +118,13 @@ def faulted_tick(run: Trials, injection: Injection) -> int | None:
     if injection.sequence is not None:
         found = np.flatnonzero((sequences == injection.sequence) & (records["observed"] == 1))
         return int(found[0]) if found.size else None
-    # A tick that was under way may be the one, and so the first that did not go as always is looked for. A tick that
-    # began after a policy was dead has no right to go as always. After its supervisor it may, until something is amiss.
+    # A tick that was under way may be the one, so the first that met what follows from the fault is looked for. A tick
+    # that began after a policy was dead has no right to its answer; without a supervisor there is one for a while.
     ends = np.where(records["write_ns"] > 0, records["write_ns"], records["start_ns"]).astype(np.int64)
-    odd = records["event"] != Event.NOMINAL
+    odd = records["events"] & events_of(kind) != 0
     if kind.how != "supervisor":
-        odd |= records["scheduled_ns"].astype(np.int64) > injection.after_ns
+        posted_after = records["scheduled_ns"].astype(np.int64) > injection.after_ns
+        odd |= posted_after & (records["source"] == Source.POLICY) & (records["write_ns"] > 0)
     found = np.flatnonzero((ends > injection.before_ns) & odd)
     return int(found[0]) if found.size else None
 

@@ -165,6 +165,11 @@ class Robot:
         return int(self._block.commands)
 
     @property
+    def full(self) -> bool:
+        """Whether there is room for less than a hundred further states."""
+        return self.states > int(self._block.state_capacity) - 100
+
+    @property
     def dropped(self) -> int:
         """Datagrams that were none of its session's."""
         return int(self._block.dropped)

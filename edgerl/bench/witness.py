@@ -100,9 +100,18 @@ def _bad_values(written: Records, commands: Commands, low: float, high: float) -
     same = (values == written["command"]).all(axis=1) & (commands["state_sequence"] == written["state_sequence"])
     same &= (commands["mode"] == written["mode"]) & (commands["source"] == written["source"])
     before = np.vstack([np.zeros((1, channels), np.float32), values[:-1]])
+    before[lapsed(written, commands)] = (
+        0  # what has lapsed cannot be held: these channels then stand at their safe value
+    )
     hold = (commands["source"] != Source.HOLD) | (values == before).all(axis=1)
     safe = (commands["source"] != Source.SAFE) | (values == 0).all(axis=1)
     return np.asarray(~(finite & same & hold & safe))
+
+
+def lapsed(written: Records, commands: Commands) -> npt.NDArray[np.bool_]:
+    """Return before which commands the one before was valid no more, by the times of their ticks, shape (commands,)."""
+    times = written["tick_ns"].astype(np.int64)
+    return np.diff(times, prepend=times[:1]) > commands["valid_for_ns"]
 
 
 def _stale(commands: Commands) -> npt.NDArray[np.bool_]:

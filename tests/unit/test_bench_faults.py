@@ -54,6 +54,15 @@ def test_a_held_command_that_is_another_one_is_unsafe():
     assert look(run).unsafe == 1
 
 
+def test_what_has_lapsed_is_not_held_but_its_safe_value_is():
+    run = held()
+    for name in ("tick_ns", "scheduled_ns", "start_ns", "write_ns"):
+        run.records[name][10:] += 5 * PERIOD
+    assert look(run).unsafe == 1
+    run.records["command"][10] = 0.0
+    assert look(run).unsafe == 0
+
+
 def test_a_command_on_the_wire_that_is_not_the_one_written_is_unsafe():
     run = MadeUpRun()
     commands = run.commands()
