@@ -10,7 +10,7 @@ from edgerl.bench.backends import PolicyFault
 from edgerl.bench.robot import RobotFault
 from edgerl.runtime.enums import Event
 
-How = Literal["robot", "signal", "restart", "supervisor"]
+How = Literal["robot", "signal", "restart", "supervisor", "driver"]
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class FaultKind:
     name: str
     how: How
     """``robot``: asked of the robot, which may hand it on to the policy. ``signal``: sent to the policy process.
-    ``restart``: the policy does not survive it, so each trial has a run of its own. ``supervisor``: likewise, and the
-    supervisor is what is killed."""
+    ``restart``: the policy does not survive it, so each trial has a run of its own. ``supervisor`` and
+    ``driver``: likewise, and that is what is killed."""
     events: tuple[str, ...]
     """Names of the events that may meet it first."""
     code: int = 0
@@ -44,11 +44,11 @@ KINDS = (
     FaultKind("lost datagrams", "robot", ("STATE_LOST",), RobotFault.LOST, latches=False),
     FaultKind("SIGKILL", "restart", LATE),
     FaultKind("SIGSEGV", "restart", LATE, PolicyFault.SEGFAULT),
+    FaultKind("driver killed", "driver", ("STATE_LOST",)),
     FaultKind("supervisor killed", "supervisor", (*LATE, "SUPERVISOR_FAULT")),
 )
 NOT_YET: Mapping[str, str] = {
     "frozen state": "this version does not recognize a state that is frozen",
-    "driver killed": "this version has no driver process",
 }
 
 

@@ -56,6 +56,8 @@ class Trials:
     commands: Commands
     budget_ns: int
     period_ns: int
+    arrived_after: int = 0
+    """Commands that reached the robot's end though its driver was dead."""
 
 
 def in_one_run(setting: Setting, load: Load, kinds: tuple[FaultKind, ...], count: int) -> Trials:

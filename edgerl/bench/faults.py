@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgerl.bench.driver_deaths import driver_deaths
 from edgerl.bench.fault_kinds import KINDS, NOT_YET, FaultKind, events_of
 from edgerl.bench.fault_trials import Injection, Trials, in_one_run, one_run_each
 from edgerl.bench.orphans import supervisor_deaths
@@ -54,7 +55,7 @@ class Reaction:
 def faults(setting: Setting) -> Benchmark:
     """Make every fault at 1 kHz and judge every command."""
     begun = time.monotonic()
-    runs = tuple(_all_runs(setting, setting.much(110, 6)))
+    runs = tuple(_all_runs(setting, setting.much(105, 6)))
     reactions = tuple(found for run in runs for one in run.injections if (found := reaction_of(run, one)) is not None)
     testimonies = tuple(examine(run.records, run.commands, low=-_LIMIT, high=_LIMIT) for run in runs)
     floor = np.concatenate([_floor(run) for run in runs])
@@ -81,6 +82,8 @@ def _all_runs(setting: Setting, count: int) -> Iterable[Trials]:
     for kind in KINDS:
         if kind.how == "restart":
             yield from one_run_each(setting, load, kind, count)
+        elif kind.how == "driver":
+            yield from driver_deaths(setting, load, kind, count)
         elif kind.how == "supervisor":
             yield from supervisor_deaths(setting, kind, count)
 
@@ -102,7 +105,10 @@ def reaction_of(run: Trials, injection: Injection) -> Reaction | None:
     right = met and command["source"] == sources[0] and command["mode"] == mode
     late = lateness_of(run.records[at : at + 2], run.period_ns)
     deadline = int(row["scheduled_ns"]) + run.budget_ns
-    said = "" if right else f"tick {row['tick']}: events {int(row['events']):#x}, source {command['source']}"
+    if run.arrived_after:
+        right, said = False, f"{run.arrived_after} commands at the robot without its driver"
+    else:
+        said = "" if right else f"tick {row['tick']}: events {int(row['events']):#x}, source {command['source']}"
     return Reaction(
         injection.kind, bool(right), int(command["arrival_ns"]) - deadline, bool(late.max() > STALL_NS), said
     )
@@ -119,10 +125,11 @@ def faulted_tick(run: Trials, injection: Injection) -> int | None:
         found = np.flatnonzero((sequences == injection.sequence) & (records["observed"] == 1))
         return int(found[0]) if found.size else None
     # A tick that was under way may be the one, so the first that met what follows from the fault is looked for. A tick
-    # that began after a policy was dead has no right to its answer; without a supervisor there is one for a while.
+    # that began after a policy was dead has no right to its answer; without a supervisor or a driver there is one for a
+    # while.
     ends = np.where(records["write_ns"] > 0, records["write_ns"], records["start_ns"]).astype(np.int64)
     odd = records["events"] & events_of(kind) != 0
-    if kind.how != "supervisor":
+    if kind.how not in ("supervisor", "driver"):
         posted_after = records["scheduled_ns"].astype(np.int64) > injection.after_ns
         odd |= posted_after & (records["source"] == Source.POLICY) & (records["write_ns"] > 0)
     found = np.flatnonzero((ends > injection.before_ns) & odd)

@@ -13,21 +13,25 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgerl.bench.robot import Robot, RobotSettings
 from edgerl.errors import LoopError, PolicyProcessError
 from edgerl.runtime.enums import Mode, Request
-from edgerl.runtime.layout import Layout, layout_of
+from edgerl.runtime.layout import layout_of
 from edgerl.runtime.load import Load
 from edgerl.runtime.recording import SUFFIX, Records
 from edgerl.runtime.recording.read import read_recording
 from edgerl.runtime.recording.recorder import Recorder
 from edgerl.runtime.run import RunOptions, configure, recording_header
 from edgerl.runtime.session import Session, Terms, open_session
-from edgerl.runtime.structs import Config, Status
+from edgerl.runtime.structs import Status
 from edgerl.runtime.supervisor import BYE_FINISHED, Supervisor
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 STEP_S = 0.02
 _ARM_S = 5.0
@@ -58,41 +62,20 @@ class LoopSettings:
     """How long it may last: what the robot has room to write down."""
 
 
-@dataclass(frozen=True, eq=False)
-class Connected:
-    """A robot whose session is open, and what its guardian is to be told."""
-
-    robot: Robot
-    session: Session
-    config: Config
-    layout: Layout
-
-
-def connect(settings: LoopSettings, stack: contextlib.ExitStack) -> Connected:
-    """Start the robot and open its session; both end with ``stack``."""
-    load, placement, options = settings.load, settings.placement, settings.options
-    layout = layout_of(load.engine.spec)
-    config = configure(load, options)
-    config.cpu = placement.guardian
-    capacity = round(settings.seconds * 1e9 / config.period_ns) + 1000
-    place = RobotSettings(config.period_ns, capacity, options.plant_priority, placement.robot)
-    robot = stack.enter_context(Robot(settings.robot_program, layout, place))
-    terms = Terms(layout, config.period_ns, config.budget_ns, config.valid_for_ns)
-    session = stack.enter_context(open_session(robot.address, terms))
-    config.session = session.id
-    return Connected(robot, session, config, layout)
-
-
-class BenchLoop:
-    """A loop that is started, armed, and ended with the block."""
+class SupervisedLoop:
+    """Supervisor, guardian and policy process on some robot; started and ended with the block."""
 
     def __init__(self, settings: LoopSettings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._stack = contextlib.ExitStack()
         self._folder = settings.folder / f"loop-{time.monotonic_ns()}"
         self._recording = self._folder / f"ticks{SUFFIX}"
 
-    def __enter__(self) -> BenchLoop:
+    def connect(self, terms: Terms, stack: contextlib.ExitStack) -> Session:
+        """Start the robot and open its session; both end with ``stack``."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
         try:
             self._start()
         except BaseException:
@@ -107,25 +90,27 @@ class BenchLoop:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _start(self) -> None:
-        settings, load, options = self._settings, self._settings.load, self._settings.options
-        made = connect(settings, self._stack)
-        self.robot, self.config = made.robot, made.config
-        header = recording_header(
-            load, "bench", made.session, layout=made.layout, config=made.config, same_clock=True
-        )  # fmt: skip
+        settings, load, options = self.settings, self.settings.load, self.settings.options
+        self.layout = layout_of(load.engine.spec)
+        self.config = config = configure(load, options)
+        config.cpu = settings.placement.guardian
+        terms = Terms(self.layout, config.period_ns, config.budget_ns, config.valid_for_ns)
+        session = self.connect(terms, self._stack)
+        session.configure(config)
+        header = recording_header(load, "bench", session, layout=self.layout, config=config, same_clock=True)
         self._folder.mkdir()
         self._recorder = self._stack.enter_context(Recorder(self._recording, header, options.keep))
         self.supervisor = self._stack.enter_context(
             Supervisor(
-                made.config,
+                config,
                 load.work,
-                made.session,
+                session,
                 self._recorder,
                 policy_priority=options.policy_priority,
                 timeouts=options.timeouts,
             )
         )
-        place_policy(self.policy_pid, settings.placement)
+        place(self.policy_pid, settings.placement.policy)
 
     @property
     def guardian_pid(self) -> int:
@@ -159,16 +144,35 @@ class BenchLoop:
         Raises:
             PolicyProcessError: It died, or took too long.
         """
-        wait_ready(self.supervisor)
+        until = time.monotonic() + _READY_S
+        while not self.supervisor.policies.ready:
+            self.step()
+            death = self.supervisor.policies.obituary
+            if death:
+                raise PolicyProcessError(f"The benchmark's policy did not get ready: it {death}.")
+            if time.monotonic() > until:
+                raise PolicyProcessError(f"The benchmark's policy was not ready within {_READY_S:g} s.")
 
     def arm(self) -> None:
-        """Publish states and put the policy in charge, from whatever mode.
+        """Put the policy in charge, from whatever mode.
 
         Raises:
             LoopError: The guardian did not arm.
         """
-        self.robot.publish()
-        arm(self.supervisor)
+        until = time.monotonic() + _ARM_S
+        asked: tuple[Request, int] | None = None
+        while (status := self.step(0.001)).mode != Mode.ACTIVE:
+            if time.monotonic() > until:
+                raise LoopError(
+                    f"The guardian did not arm within {_ARM_S:g} s; it is in mode {Mode(status.mode).name}, "
+                    f"blockers {status.arm_blockers:#x}."
+                )
+            wanted = Request.ARM if status.mode == Mode.SAFE else Request.RESET
+            now = (wanted, int(status.arm_refused))
+            # FALLBACK goes down its ladder first; a request is made again only where the last one was refused.
+            if status.mode in (Mode.SAFE, Mode.STOPPED) and status.clock and now != asked:
+                asked = now
+                self.supervisor.request(wanted)
 
     def guardian_busy_ns(self) -> int:
         """Return how long the guardian has computed so far, in [ns]."""
@@ -186,44 +190,43 @@ class BenchLoop:
         return read_recording(self._recording).records
 
 
-def place_policy(pid: int, placement: Placement) -> None:
-    """Put a policy process where it belongs."""
-    if placement.policy >= 0:
-        os.sched_setaffinity(pid, {placement.policy})
+class BenchLoop(SupervisedLoop):
+    """A loop on the benchmark's own robot, which stamps and writes down every command."""
+
+    robot: Robot
+
+    def connect(self, terms: Terms, stack: contextlib.ExitStack) -> Session:
+        """Start the robot, silent at first, and open its session over UDP."""
+        settings, period_ns = self.settings, terms.period_ns
+        capacity = round(settings.seconds * 1e9 / period_ns) + 1000
+        how = RobotSettings(period_ns, capacity, settings.options.plant_priority, settings.placement.robot)
+        self.robot = stack.enter_context(Robot(settings.robot_program, terms.layout, how))
+        return stack.enter_context(open_session(self.robot.address, terms))
+
+    def arm(self) -> None:
+        """Publish states and put the policy in charge, from whatever mode.
+
+        Raises:
+            LoopError: The guardian did not arm.
+        """
+        self.robot.publish()
+        super().arm()
 
 
-def wait_ready(supervisor: Supervisor) -> None:
-    """Wait until the policy process has passed its golden set.
+def place(pid: int, cpu: int) -> None:
+    """Put a process on a processor; -1: leave it where it is."""
+    if cpu >= 0:
+        os.sched_setaffinity(pid, {cpu})
+
+
+def child_of(parent: int, mark: str) -> int:
+    """Return the process id of the child whose command line holds ``mark``.
 
     Raises:
-        PolicyProcessError: It died, or took too long.
+        LoopError: There is none.
     """
-    until = time.monotonic() + _READY_S
-    while not supervisor.policies.ready:
-        supervisor.step(STEP_S)
-        if supervisor.policies.obituary:
-            raise PolicyProcessError(f"The benchmark's policy did not get ready: it {supervisor.policies.obituary}.")
-        if time.monotonic() > until:
-            raise PolicyProcessError(f"The benchmark's policy was not ready within {_READY_S:g} s.")
-
-
-def arm(supervisor: Supervisor) -> None:
-    """Put the policy in charge, from whatever mode.
-
-    Raises:
-        LoopError: The guardian did not arm.
-    """
-    until = time.monotonic() + _ARM_S
-    asked: tuple[Request, int] | None = None
-    while (status := supervisor.step(0.001)).mode != Mode.ACTIVE:
-        if time.monotonic() > until:
-            raise LoopError(
-                f"The guardian did not arm within {_ARM_S:g} s; it is in mode {Mode(status.mode).name}, "
-                f"blockers {status.arm_blockers:#x}."
-            )
-        wanted = Request.ARM if status.mode == Mode.SAFE else Request.RESET
-        now = (wanted, int(status.arm_refused))
-        # FALLBACK goes down its ladder first; a request is made again only where the last one was refused.
-        if status.mode in (Mode.SAFE, Mode.STOPPED) and status.clock and now != asked:
-            asked = now
-            supervisor.request(wanted)
+    for task in Path(f"/proc/{parent}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            if mark in Path(f"/proc/{child}/cmdline").read_text():
+                return int(child)
+    raise LoopError(f"The benchmark found no process '{mark}' below process {parent}; it ended too early.")

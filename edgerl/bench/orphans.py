@@ -21,6 +21,7 @@ import numpy as np
 
 from edgerl.bench.fault_kinds import FaultKind
 from edgerl.bench.fault_trials import Injection, Trials, settle
+from edgerl.bench.loop import child_of, place
 from edgerl.bench.policies import echo_bundle
 from edgerl.bench.robot import Robot, RobotSettings
 from edgerl.bench.setting import MS, Setting
@@ -53,12 +54,12 @@ def supervisor_deaths(setting: Setting, kind: FaultKind, count: int) -> Iterator
 
 def _supervisor_death(setting: Setting, kind: FaultKind, bundle: Bundle, path: Path) -> Trials | None:
     layout = layout_of(bundle.manifest.spec)
-    place = RobotSettings(MS, 30_000, RunOptions().plant_priority, setting.processors.other)
+    how = RobotSettings(MS, 30_000, RunOptions().plant_priority, setting.processors.other)
     folder = setting.folder / f"orphan-{time.monotonic_ns()}"
     folder.mkdir()
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        robot = stack.enter_context(Robot(setting.program("robot"), layout, place))
+        robot = stack.enter_context(Robot(setting.program("robot"), layout, how))
         robot.publish()
         arguments = ["run", str(path), "--robot", f"udp:{robot.address[0]}:{robot.address[1]}", "--arm", "--json"]
         arguments += ["--recording", str(folder / f"ticks{SUFFIX}"), "--control", str(folder / "control")]
@@ -75,9 +76,9 @@ def _supervisor_death(setting: Setting, kind: FaultKind, bundle: Bundle, path: P
         )
         stack.callback(run.close)
         _until_active(run, robot)
-        guardian = _child_of(run.pid, core.GUARDIAN_NAME)
+        guardian = child_of(run.pid, core.GUARDIAN_NAME)
         stack.callback(_kill, guardian)
-        os.sched_setaffinity(guardian, {setting.processors.loop})
+        place(guardian, setting.processors.loop)
         ring = stack.enter_context(_open_ring(run.pid))
         time.sleep(settle(setting))
         before = time.monotonic_ns()
@@ -106,14 +107,6 @@ def _until_silent(robot: Robot) -> None:
     while time.monotonic() < until and (count := robot.received) != seen:
         seen = count
         time.sleep(_SILENT_S)
-
-
-def _child_of(parent: int, program: str) -> int:
-    for task in Path(f"/proc/{parent}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            if program in Path(f"/proc/{child}/cmdline").read_text():
-                return int(child)
-    raise LoopError(f"The benchmark's edgerl run has no {program}.")
 
 
 def _kill(pid: int) -> None:

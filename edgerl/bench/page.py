@@ -23,9 +23,9 @@ from edgerl.report.svg import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, SKY, VERM
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_SIZE = Size(640, 300)
+_SIZE = Size(900, 320)
 _COLOURS = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, INK, MUTED)
-_STYLES = ("-", "--")
+_STYLES = ("-", ":")
 _MARKS = {"passed": "✓", "failed": "✗", "undecided": "?", "not_run": words.NONE}
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
@@ -92,7 +92,7 @@ def _benchmark(one: Benchmark) -> Html:
     if one.samples:
         head = ("", "n", *(words.quantile(q.q) for q in one.samples[0].summary.quantiles), "max")
         parts.append(table("Times in µs", head, (sample_row(row) for row in one.samples), class_="numbers"))
-        parts.append(element("figure", tails(one), _keys(one)))
+        parts.append(element("figure", tails(one)))
     if one.facts:
         rows = ((fact.name, f"{words.number(fact.value)} {fact.unit}".strip()) for fact in one.facts)
         parts.append(table("Beside", ("", ""), rows, class_="counts"))
@@ -146,24 +146,9 @@ def tails(one: Benchmark) -> Html:
         for index, (x, curve) in enumerate(zip(times, curves, strict=True)):
             colour, style = _COLOURS[index % len(_COLOURS)], _STYLES[index // len(_COLOURS) % len(_STYLES)]
             axes.step(x, curve[:, 1], where="post", color=colour, linestyle=style, linewidth=1.6)
+        names = [row.name for row in one.samples]
+        axes.legend(names, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
         axes.set(xlabel="time in µs", ylabel="share that took longer")
 
     names = ", ".join(row.name for row in one.samples)
     return drawing(f"tails-{one.name}", f"{one.title}: share that took longer than a time: {names}", _SIZE, draw)
-
-
-def _keys(one: Benchmark) -> Html:
-    keys = [
-        element("li", element("span", _line(index), style=f"color:var(--{_name(index)})"), f" {row.name}")
-        for index, row in enumerate(one.samples)
-    ]
-    return element("figcaption", element("ul", *keys, class_="keys"))
-
-
-def _line(index: int) -> str:
-    return "╌╌" if index // len(_COLOURS) % len(_STYLES) else "━━"
-
-
-def _name(index: int) -> str:
-    names = ("blue", "orange", "green", "vermillion", "purple", "sky", "ink", "muted")
-    return names[index % len(names)]

@@ -49,7 +49,7 @@ def wakeup(setting: Setting) -> Benchmark:
     """Measure at 1 kHz."""
     begun = time.monotonic()
     load = never_degrading(mlp_load(MS))
-    seconds = setting.much(25, 5) / 10
+    seconds = setting.much(20, 5) / 10
     spins = SPINS_NS if not setting.quick else SPINS_NS[2:3]
     default = RunOptions().spin_ns
     loops = {f"guardian, spin {spin // 1000} µs": spin for spin in {*spins, default}}

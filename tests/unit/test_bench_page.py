@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
 
-from edgerl.bench.page import gate_row, render_bench, sample_row
+from edgerl.bench.markdown import load_bench, markdown, picture
+from edgerl.bench.page import gate_row, render_bench, sample_row, tails
 from edgerl.bench.result import at_most, counted, judged, not_run, sample
 from edgerl.bench.statistics import Estimate
 from tests.unit.test_bench_result import document, turns
@@ -47,5 +51,38 @@ def test_a_row_says_times_in_microseconds():
 
 
 def test_a_benchmark_with_more_curves_than_colours_tells_them_apart():
-    page = render_bench(document())
-    assert re.search(r'style="color:var\(--blue\)"', page)
+    one = document().benchmarks[0]
+    many = replace(one, samples=tuple(replace(one.samples[0], name=f"curve {index}") for index in range(10)))
+    drawn = str(tails(many))
+    assert all(f"curve {index}" in drawn for index in range(10))
+    assert "stroke-dasharray" in drawn
+
+
+def test_a_picture_stands_by_itself():
+    drawn = picture(document().benchmarks[0]).decode()
+    root = ElementTree.fromstring(drawn)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "var(--" not in drawn and "ours" in drawn
+
+
+def test_the_markdown_has_every_gate_and_sample():
+    found = document(at_most("median | of all", 46_012.0, 100_000, "ns"))
+    text = markdown(found, "benchmarks/here")
+    assert "| median \\| of all | ✓ passed | 46.0 µs | — | ≤ 100 µs |  |" in text
+    assert "(benchmarks/here-one.svg)" in text
+    assert "a processor, 2 processors, kernel 6.1 (preemption rt), not virtual" in text
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+
+
+def test_the_page_of_the_docs_shows_the_document_that_it_is_about():
+    text = PAGE.read_text()
+    (name,) = re.findall(r"\(benchmarks/(runtime-[\w-]+)\.json\)", text)
+    path = PAGE.parent / "benchmarks" / f"{name}.json"
+    found = load_bench(path)
+    assert not found.quick
+    assert markdown(found, f"benchmarks/{name}") in text
+    for one in found.benchmarks:
+        if one.samples:
+            assert (path.parent / f"{name}-{one.name}.svg").is_file()
