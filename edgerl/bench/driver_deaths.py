@@ -25,9 +25,9 @@ from edgerl.bench.robot import COMMAND_DTYPE, CommandFlag, Commands
 from edgerl.bench.setting import Setting
 from edgerl.runtime.connect import Access, connect
 from edgerl.runtime.enums import Mode
+from edgerl.runtime.load import Load
 from edgerl.runtime.recording import Records
 from edgerl.runtime.robots import DriverRobot, PlantSettings
-from edgerl.runtime.run import Load
 from edgerl.runtime.session import Session, Terms
 
 _ACTS_S = 0.06

@@ -30,8 +30,12 @@ class FaultKind:
     """In so many successive states."""
     latches: bool = True
     """Whether the loop leaves ACTIVE over it."""
+    recognized_after: int = 0
+    """States after the first one that are needed to recognize it."""
 
 
+FROZEN_TICKS = 5
+"""So many states in a row that are all the same are a fault."""
 LATE = ("ACTION_LATE", "POLICY_FAULT")
 KINDS = (
     FaultKind("sleep", "robot", LATE[:1], PolicyFault.SLEEP),
@@ -41,6 +45,14 @@ KINDS = (
     # An answer that the machine made late is thrown away unread, whatever it holds.
     FaultKind("NaN action", "robot", ("REJECT", "ACTION_LATE"), PolicyFault.NAN, latches=False),
     FaultKind("NaN state", "robot", ("STATE_FAULT",), RobotFault.NAN),
+    FaultKind(
+        "frozen state",
+        "robot",
+        ("STATE_FROZEN",),
+        RobotFault.FROZEN,
+        states=3 * FROZEN_TICKS,
+        recognized_after=FROZEN_TICKS - 1,
+    ),
     FaultKind("lost datagrams", "robot", ("STATE_LOST",), RobotFault.LOST, latches=False),
     FaultKind("SIGKILL", "restart", LATE),
     FaultKind("SIGSEGV", "restart", LATE, PolicyFault.SEGFAULT),

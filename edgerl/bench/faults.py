@@ -119,11 +119,13 @@ def faulted_tick(run: Trials, injection: Injection) -> int | None:
     records, kind = run.records, injection.kind
     sequences = records["state_sequence"].astype(np.int64)
     if injection.sequence is not None and kind.code == RobotFault.LOST:
-        before = np.flatnonzero(sequences == injection.sequence - 1)
-        return int(before[0]) + 1 if before.size and before[0] + 1 < len(records) else None
+        without = np.flatnonzero((sequences == injection.sequence - 1) & (records["observed"] == 0))
+        return int(without[0]) if without.size else None  # none: a tick that came late found the next state already
     if injection.sequence is not None:
-        found = np.flatnonzero((sequences == injection.sequence) & (records["observed"] == 1))
-        return int(found[0]) if found.size else None
+        last = injection.sequence + kind.states - 1
+        taken = np.flatnonzero((sequences >= injection.sequence) & (sequences <= last) & (records["observed"] == 1))
+        met = taken[records["events"][taken] & events_of(kind) != 0]
+        return min(map(int, [*met[:1], *taken[kind.recognized_after :][:1]]), default=None)
     # A tick that was under way may be the one, so the first that met what follows from the fault is looked for. A tick
     # that began after a policy was dead has no right to its answer; without a supervisor or a driver there is one for a
     # while.

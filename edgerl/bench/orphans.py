@@ -35,7 +35,7 @@ from edgerl.runtime.recording import SUFFIX, Records, arrays_of, record_dtype
 from edgerl.runtime.run import RunOptions
 
 _STARTS_S = 20.0
-_SILENT_S = 0.02
+_SILENT_S = 0.1
 _ENDS_S = 2.0
 _RING = "/memfd:edgerl-ring"
 

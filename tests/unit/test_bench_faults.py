@@ -113,6 +113,27 @@ def test_a_lost_state_falls_into_the_tick_after_the_last_one():
     assert found is not None and found.right
 
 
+def frozen(seen_at: int | None) -> MadeUpRun:
+    """A run whose states 11 to 25 are the same, which tick ``seen_at`` sees."""
+    run = MadeUpRun()
+    if seen_at is not None:
+        run.meet(seen_at, Event.STATE_FROZEN, Source.HOLD, Mode.FALLBACK)
+    return run
+
+
+@pytest.mark.parametrize(("seen_at", "right"), [(14, True), (13, True), (15, False), (None, False)])
+def test_a_frozen_state_must_be_recognized_in_time(seen_at, right):
+    found = reaction_of(frozen(seen_at).trials(()), coded("frozen state", 11))
+    assert found is not None and found.right is right
+
+
+def test_a_frozen_state_that_was_slept_through_needs_as_many_as_were_taken():
+    run = frozen(15)
+    run.records["observed"][12] = 0
+    found = reaction_of(run.trials(()), coded("frozen state", 11))
+    assert found is not None and found.right
+
+
 def test_a_fault_that_nothing_followed_from_is_wrong():
     found = reaction_of(MadeUpRun().trials(()), coded("sleep", 11))
     assert found is not None and not found.right
