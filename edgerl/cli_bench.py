@@ -35,7 +35,7 @@ def runtime(
     report: Annotated[Path | None, typer.Option(help="HTML file to draw the distributions into.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure the control loop: lateness, round trips, reactions to faults, footprint. Takes about twelve minutes.
+    """Measure the control loop: lateness, round trips, reactions to faults, footprint. Takes a quarter of an hour.
 
     Needs a C compiler, and cyclictest (Debian: rt-tests) for the comparison with it. Exit code 3: a gate said no, or
     there were not enough samples to say.

@@ -45,19 +45,19 @@ KINDS = (
     # An answer that the machine made late is thrown away unread, whatever it holds.
     FaultKind("NaN action", "robot", ("REJECT", "ACTION_LATE"), PolicyFault.NAN, latches=False),
     FaultKind("NaN state", "robot", ("STATE_FAULT",), RobotFault.NAN),
-    FaultKind(
-        "frozen state",
-        "robot",
-        ("STATE_FROZEN",),
-        RobotFault.FROZEN,
-        states=3 * FROZEN_TICKS,
-        recognized_after=FROZEN_TICKS - 1,
-    ),
     FaultKind("lost datagrams", "robot", ("STATE_LOST",), RobotFault.LOST, latches=False),
     FaultKind("SIGKILL", "restart", LATE),
     FaultKind("SIGSEGV", "restart", LATE, PolicyFault.SEGFAULT),
     FaultKind("driver killed", "driver", ("STATE_LOST",)),
     FaultKind("supervisor killed", "supervisor", (*LATE, "SUPERVISOR_FAULT")),
+)
+FROZEN = FaultKind(
+    "frozen state",
+    "robot",
+    ("STATE_FROZEN",),
+    RobotFault.FROZEN,
+    states=3 * FROZEN_TICKS,
+    recognized_after=FROZEN_TICKS - 1,
 )
 NOT_YET: Mapping[str, str] = {
     "frozen state": "this version does not recognize a state that is frozen",

@@ -90,14 +90,16 @@ def one_run_each(setting: Setting, load: Load, kind: FaultKind, count: int) -> I
     """Make a fault that the policy does not survive, in ``count`` runs."""
     for number in range(count):
         setting.say(f"{kind.name}: {number + 1} of {count}")
-        with setting.loop(load, 5.0, options=OPTIONS) as loop:
-            loop.wait_ready()
-            loop.arm()
-            if loop.run(settle(setting)).mode != Mode.ACTIVE:
-                continue
-            injection = _inject(loop, kind)
-            _let_it_act(loop, kind)
-            yield _trials(loop, (injection,))
+        for _ in range(_TRIES):
+            with setting.loop(load, 5.0, options=OPTIONS) as loop:
+                loop.wait_ready()
+                loop.arm()
+                if loop.run(settle(setting)).mode != Mode.ACTIVE:
+                    continue
+                injection = _inject(loop, kind)
+                _let_it_act(loop, kind)
+                yield _trials(loop, (injection,))
+                break
 
 
 def settle(setting: Setting) -> float:

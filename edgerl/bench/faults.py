@@ -55,7 +55,7 @@ class Reaction:
 def faults(setting: Setting) -> Benchmark:
     """Make every fault at 1 kHz and judge every command."""
     begun = time.monotonic()
-    runs = tuple(_all_runs(setting, setting.much(105, 6)))
+    runs = tuple(_all_runs(setting, setting.much(NEEDED + 3, 6)))
     reactions = tuple(found for run in runs for one in run.injections if (found := reaction_of(run, one)) is not None)
     testimonies = tuple(examine(run.records, run.commands, low=-_LIMIT, high=_LIMIT) for run in runs)
     floor = np.concatenate([_floor(run) for run in runs])

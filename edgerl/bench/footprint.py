@@ -125,7 +125,7 @@ def faults_of(pid: int) -> tuple[int, int]:
 def recording(setting: Setting) -> Benchmark:
     """Compare ticks that are read and written to a file with ticks that nobody reads before they are over."""
     begun = time.monotonic()
-    rounds, seconds = setting.much(24, 5), setting.much(10, 5) / 10
+    rounds, seconds = setting.much(20, 5), setting.much(10, 5) / 10
     # Whoever does not read the ring gives no sign of life either.
     options = RunOptions(heartbeat_timeout_ns=60_000 * MS)
     load = never_degrading(mlp_load_in_c(MS, setting.program("policy")))  # the steadier of the two, so a finer scale

@@ -44,7 +44,7 @@ def round_trip(setting: Setting) -> Benchmark:
         "C": never_degrading(mlp_load_in_c(MS, setting.program("policy"))),
         "Python": never_degrading(mlp_load(MS)),
     }
-    seconds = setting.much(20, 5) / 10
+    seconds = setting.much(15, 5) / 10
     variants = {
         f"{language}, {where}": partial(_round, setting, load, seconds, apart=apart)
         for language, load in loads.items()

@@ -101,7 +101,7 @@ def _estimate(value: float, draws: npt.NDArray[np.float64]) -> Estimate:
     return Estimate(value, float(low), float(high))
 
 
-def survival(values: Times, points: int = 100) -> tuple[tuple[int, float], ...]:
+def survival(values: Times, points: int = 60) -> tuple[tuple[int, float], ...]:
     """Return times in [ns] and the share of samples at or above each, thinned to what a drawing shows."""
     ordered = np.sort(values)
     n = ordered.size
