@@ -1,9 +1,9 @@
 """The channel layout: which float32 of a datagram is what, and where it goes in the packed observation record.
 
-Robot and controller compare the SHA-256 of the layout (names, order, units) before the first command. This version
-carries ``opaque`` terms: the robot's side sends the elements of the policy's inputs as the environment made them, and
-the guardian copies each to its place in the record, converting its type. Images, and inputs that no datagram can
-carry, are frames (:mod:`edgerl.frame_inputs`): they have no channels, and the layout names each as a whole.
+Robot and controller compare the SHA-256 of the layout (names, order, units) before the first command. What a robot
+measures, and how observations are made of it, is in :mod:`edgerl.runtime.state_channels`. Images, and inputs that no
+datagram can carry, are frames (:mod:`edgerl.frame_inputs`): they have no channels, and the layout names each as a
+whole.
 """
 
 from __future__ import annotations
@@ -15,20 +15,12 @@ from dataclasses import dataclass
 from edgerl import canonical
 from edgerl.envelope.joints import channel_names, command_fields, law_problems
 from edgerl.errors import LoopError
-from edgerl.frame_inputs import frame_inputs, record_inputs
+from edgerl.frame_inputs import frame_inputs
+from edgerl.runtime.channels import NO_UNIT as NO_UNIT  # noqa: PLC0414  (read from here)
+from edgerl.runtime.channels import Channel as Channel  # noqa: PLC0414
 from edgerl.runtime.enums import MAX_COMMANDS, MAX_FRAME_BYTES, MAX_STATES
+from edgerl.runtime.state_channels import state_channels
 from edgerl.spec import ITEM_BYTES, Dtype, PolicySpec
-
-NO_UNIT = "1"
-"""Unit of a channel of which nobody said more; SI's own name for a bare number."""
-
-
-@dataclass(frozen=True)
-class Channel:
-    """One value of a STATE or COMMAND."""
-
-    name: str
-    unit: str
 
 
 @dataclass(frozen=True)
@@ -63,23 +55,18 @@ class Layout:
 def layout_of(spec: PolicySpec) -> Layout:
     """Return the layout that a policy's robot must have.
 
-    State channels are the elements of the inputs in order, called ``<input>[<element>]``, but for inputs that are
-    frames; commands are those of :func:`edgerl.envelope.joints.command_fields`.
+    State channels are those of :func:`edgerl.runtime.state_channels.state_channels`; commands are those of
+    :func:`edgerl.envelope.joints.command_fields`.
 
     Raises:
-        LoopError: A term is not ``opaque``, an inner law lacks its gains, or the channels do not fit one datagram, or a
-            frame the frame port.
+        LoopError: A term does not say what it measures, an inner law lacks its gains, or the channels do not fit one
+            datagram, or a frame the frame port.
     """
-    state = tuple(
-        Channel(f"{item.name}[{index}]", term.unit or NO_UNIT)
-        for item in record_inputs(spec)
-        for term in item.terms
-        for index in range(term.start, term.stop)
-    )
+    state = state_channels(spec)
     for problem in law_problems(spec):
         raise LoopError(f"The policy cannot be run: {problem}.")
     command = tuple(Channel(field.name, field.unit or NO_UNIT) for field in command_fields(spec))
-    _check(spec, state, command)
+    _check(state, command)
     return Layout(state, command, _frames(spec))
 
 
@@ -99,15 +86,7 @@ def _frames(spec: PolicySpec) -> tuple[FrameChannel, ...]:
     return frames
 
 
-def _check(spec: PolicySpec, state: tuple[Channel, ...], command: tuple[Channel, ...]) -> None:
-    for item in record_inputs(spec):
-        for term in item.terms:
-            if term.source != "opaque" or term.history or term.offset or term.scale or term.clip:
-                raise LoopError(
-                    f"Term '{term.name}' of {item.name} has the source '{term.source}' or a transform; the control "
-                    "loop of this version carries opaque terms only, as the environment made them. "
-                    "Export the policy with opaque terms and let the robot's side compute this one."
-                )
+def _check(state: tuple[Channel, ...], command: tuple[Channel, ...]) -> None:
     for what, count, limit in (
         ("state", len(state), MAX_STATES),
         ("command", len(command), MAX_COMMANDS),

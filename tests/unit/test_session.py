@@ -14,7 +14,7 @@ from edgerl.runtime.observation_config import apply_terms
 from edgerl.runtime.robots import DriverRobot, GymRobot, ShmRobot, UdpRobot, parse_robot
 from edgerl.runtime.session import Terms, open_session
 from edgerl.runtime.wire import Header, Hello, Refusal, WelcomeFlag
-from edgerl.spec import Action, History, Input, PolicySpec, Provenance, Robot, Term, opaque_term, packed
+from edgerl.spec import Action, Input, PolicySpec, Provenance, Robot, opaque_term, packed
 
 LAYOUT = Layout((Channel("s", "rad"),), (Channel("a", "N m"),))
 TERMS = Terms(LAYOUT, period_ns=10_000_000, budget_ns=5_000_000, valid_for_ns=20_000_000)
@@ -181,10 +181,6 @@ def test_the_layout_is_the_elements_of_the_inputs_in_order() -> None:
 
 
 def test_what_this_version_cannot_carry_is_refused() -> None:
-    history = History(2, "oldest_first", "term_major", "repeat")
-    stacked = Term("gyro", 0, 6, "imu.gyro", "rad/s", None, (), None, None, None, history)
-    with pytest.raises(LoopError, match=r"'gyro' of observation has the source 'imu\.gyro'"):
-        layout_of(spec_with(Input("observation", (6,), "float32", 0, (stacked,))))
     halves = [Input(f"observation.{name}", (200,), "float32", 0, (opaque_term(name, 200),)) for name in "ab"]
     with pytest.raises(LoopError, match=r"400 state channels.*357"):
         layout_of(spec_with(*packed(halves)))
