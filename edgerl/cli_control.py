@@ -5,6 +5,7 @@ As in :mod:`edgerl.cli`: parse, call one function, print.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +30,7 @@ WATCH_EVERY_S = 0.1
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    for command in (arm, disarm, rearm, estop, stop, status, own, release):
+    for command in (arm, disarm, rearm, estop, stop, status, own, release, teleop):
         app.command()(command)
     policy = typer.Typer(help="Change the policy of a run that is going on, without missing a tick.")
     for change in (load, switch, drop):
@@ -94,6 +95,37 @@ def own(
 def release(name: Name = None, control: Socket = None, owner: As = None, as_json: Json = False) -> None:
     """Own the robot no longer."""
     _ask(lambda run: run.release(), name, control, owner, as_json=as_json)
+
+
+def teleop(
+    name: Name = None,
+    control: Socket = None,
+    owner: As = None,
+    script: Annotated[
+        Path | None, typer.Option(help="File of lines in place of the keyboard; - for stdin. See docs/control.md.")
+    ] = None,
+) -> None:
+    """Operate a run from the keyboard: velocities and the like, the dead-man switch, e-stop."""
+    from edgerl import teleop as operating
+
+    with _connect(name, control, owner) as run:
+        if script is not None:
+            operating.play(run, _lines(script))
+            return
+        with presentation.one_line() as show:
+            console.note(operating.HELP)
+            operating.drive(run, show)
+
+
+def _lines(script: Path) -> list[str]:
+    from edgerl.errors import UnreadableFile
+
+    if str(script) == "-":
+        return sys.stdin.read().splitlines()
+    try:
+        return script.read_text().splitlines()
+    except (OSError, ValueError) as error:
+        raise UnreadableFile(script, getattr(error, "strerror", None) or str(error)) from error
 
 
 def estop(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -181,6 +182,15 @@ def show_examination(examination: Examination) -> None:
 def show_standing(run: RunStatus) -> None:
     """Print how a run stands."""
     show_pairs(_standing_rows(run))
+
+
+@contextmanager
+def one_line() -> Iterator[Callable[[str], None]]:
+    """Yield a function that writes over the last line on stderr."""
+    try:
+        yield lambda text: print(f"\r\x1b[K{visible(text)}", end="", file=sys.stderr, flush=True)  # noqa: T201
+    finally:
+        print(file=sys.stderr)  # noqa: T201
 
 
 @contextmanager

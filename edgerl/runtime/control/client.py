@@ -79,13 +79,15 @@ class Control:
         """Stop the robot now, whoever owns it: the guardian sends its safe command once and then nothing more."""
         return self._ask("estop")
 
-    def arm(self, *, timeout_s: float = SETTLE_S) -> RunStatus:
-        """Put the policy in charge; returns when it is."""
-        return self._settle(self._ask("arm"), timeout_s)
+    def arm(self, *, timeout_s: float = SETTLE_S, wait: bool = True) -> RunStatus:
+        """Put the policy in charge; returns when it is, or without ``wait`` when the run has begun to."""
+        asked = self._ask("arm")
+        return self._settle(asked, timeout_s) if wait else asked
 
-    def rearm(self, *, timeout_s: float = SETTLE_S) -> RunStatus:
-        """Leave FALLBACK or STOPPED, and put the policy in charge again; returns when it is."""
-        return self._settle(self._ask("rearm"), timeout_s)
+    def rearm(self, *, timeout_s: float = SETTLE_S, wait: bool = True) -> RunStatus:
+        """Leave FALLBACK or STOPPED, and put the policy in charge again; returns as :meth:`arm`."""
+        asked = self._ask("rearm")
+        return self._settle(asked, timeout_s) if wait else asked
 
     def disarm(self, *, timeout_s: float = SETTLE_S) -> RunStatus:
         """Take the policy out of charge; returns when the robot gets the safe command."""
