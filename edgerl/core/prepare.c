@@ -32,7 +32,7 @@ void erl_ramp_want(erl_loop *loop, erl_setpoint *wanted) {
     erl_ramp *ramp = &loop->ramp;
     ramp->spent_ns += erl_progress_ns(loop);
     const bool past = ramp->spent_ns >= loop->config.prepare_ns;
-    const double way = past ? 1.0 : minimum_jerk((double)ramp->spent_ns / (double)loop->config.prepare_ns);
+    const double way = minimum_jerk((double)ramp->spent_ns / (double)loop->config.prepare_ns);
     for (uint32_t i = 0; i < loop->config.command_count; i++) {
         const erl_command_channel *channel = &loop->config.commands[i];
         const double from = (double)ramp->from[i];

@@ -49,6 +49,14 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "return source < ERL_SOURCE_NAMES ? SOURCE_NAMES[source] : NULL;",
         "return source <= ERL_SOURCE_NAMES ? SOURCE_NAMES[source] : NULL;",
     ): _SANITIZER,
+    (
+        "for (uint32_t i = 0; i < loop->config.command_count; i++) {",
+        "for (uint32_t i = 0; i <= loop->config.command_count; i++) {",
+    ): _SANITIZER,
+    (
+        "const bool past = ramp->spent_ns >= loop->config.prepare_ns;",
+        "const bool past = ramp->spent_ns > loop->config.prepare_ns;",
+    ): "at its end the ramp is at the start pose by itself",
 }
 """They change nothing that a test of values can see."""
 

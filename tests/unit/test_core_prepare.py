@@ -278,3 +278,26 @@ def test_a_silence_is_a_fault_from_which_the_ladder_sets_out_where_the_robot_san
     world.ticks(1)
     assert (world.now_mode(), world.read_status().fault) == (Mode.FALLBACK, Event.LAPSED)
     assert positions(world)[-1] == pytest.approx(0.25)
+
+
+def test_the_last_nanosecond_of_the_ramp_is_waited_for():
+    world = preparing(joint_config(pd=False, prepare_ns=PERIOD + 1))
+    world.ticks(1)
+    assert world.now_mode() == Mode.PREPARE
+    world.ticks(1)
+    assert world.now_mode() == Mode.ACTIVE
+
+
+def test_a_pose_that_was_reached_once_does_not_count_for_the_next_ramp():
+    world = preparing()
+    world.policy = silent
+    world.ticks(12)
+    world.request(Request.DISARM)
+    world.ticks(1)
+    world.request(Request.ARM)
+    world.send_answer = -111
+    world.ticks(1)
+    asked, world.send_answer = len(world.observations), 0
+    world.ticks(1)
+    assert world.read_status().arm_blockers == ArmBlocker.PREPARING
+    assert len(world.observations) == asked
