@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,6 +35,14 @@ class FaultKind:
 
 FROZEN_TICKS = 5
 """So many states in a row that are all the same are a fault."""
+FROZEN = FaultKind(
+    "frozen state",
+    "robot",
+    ("STATE_FROZEN",),
+    RobotFault.FROZEN,
+    states=3 * FROZEN_TICKS,
+    recognized_after=FROZEN_TICKS - 1,
+)
 LATE = ("ACTION_LATE", "POLICY_FAULT")
 KINDS = (
     FaultKind("sleep", "robot", LATE[:1], PolicyFault.SLEEP),
@@ -45,23 +52,13 @@ KINDS = (
     # An answer that the machine made late is thrown away unread, whatever it holds.
     FaultKind("NaN action", "robot", ("REJECT", "ACTION_LATE"), PolicyFault.NAN, latches=False),
     FaultKind("NaN state", "robot", ("STATE_FAULT",), RobotFault.NAN),
+    FROZEN,
     FaultKind("lost datagrams", "robot", ("STATE_LOST",), RobotFault.LOST, latches=False),
     FaultKind("SIGKILL", "restart", LATE),
     FaultKind("SIGSEGV", "restart", LATE, PolicyFault.SEGFAULT),
     FaultKind("driver killed", "driver", ("STATE_LOST",)),
     FaultKind("supervisor killed", "supervisor", (*LATE, "SUPERVISOR_FAULT")),
 )
-FROZEN = FaultKind(
-    "frozen state",
-    "robot",
-    ("STATE_FROZEN",),
-    RobotFault.FROZEN,
-    states=3 * FROZEN_TICKS,
-    recognized_after=FROZEN_TICKS - 1,
-)
-NOT_YET: Mapping[str, str] = {
-    "frozen state": "this version does not recognize a state that is frozen",
-}
 
 
 def events_of(kind: FaultKind) -> int:

@@ -12,9 +12,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from edgerl.bench.fault_kinds import FaultKind
+from edgerl.bench.fault_kinds import FROZEN_TICKS, FaultKind
 from edgerl.bench.loop import BenchLoop
-from edgerl.bench.robot import Commands
+from edgerl.bench.robot import Commands, RobotFault
 from edgerl.bench.setting import Setting
 from edgerl.errors import LoopError
 from edgerl.runtime.enums import Mode
@@ -22,6 +22,7 @@ from edgerl.runtime.load import Load
 from edgerl.runtime.recording import Records
 from edgerl.runtime.recording.recorder import Keep
 from edgerl.runtime.run import RunOptions
+from edgerl.runtime.structs import Config
 
 STOPPED_S = 0.02
 """How long a stopped policy stays stopped."""
@@ -59,6 +60,12 @@ class Trials:
     arrived_after: int = 0
     """Commands that reached the robot's end though its driver was dead."""
 
+    @property
+    def frozen(self) -> tuple[tuple[int, int], ...]:
+        """First and last sequence of the states that were left as the one before."""
+        made = (one for one in self.injections if one.sequence is not None and one.kind.code == RobotFault.FROZEN)
+        return tuple((one.sequence or 0, (one.sequence or 0) + one.kind.states - 1) for one in made)
+
 
 def in_one_run(setting: Setting, load: Load, kinds: tuple[FaultKind, ...], count: int) -> Trials:
     """Make ``count`` faults of each kind that a policy survives, in random order.
@@ -69,7 +76,7 @@ def in_one_run(setting: Setting, load: Load, kinds: tuple[FaultKind, ...], count
     left = dict.fromkeys(kinds, count)
     done: list[Injection] = []
     tries = _TRIES * count * len(kinds)
-    with setting.loop(load, 1.0 + tries * 0.1, options=OPTIONS) as loop:
+    with setting.loop(load, 1.0 + tries * 0.1, options=OPTIONS, adjust=watch_for_frozen_states) as loop:
         loop.wait_ready()
         for _ in range(tries):
             open_ = [kind for kind in kinds if left[kind]]
@@ -84,6 +91,12 @@ def in_one_run(setting: Setting, load: Load, kinds: tuple[FaultKind, ...], count
             done.append(_inject(loop, kind))
             _let_it_act(loop, kind)
         return _trials(loop, tuple(done))
+
+
+def watch_for_frozen_states(config: Config) -> None:
+    """Declare channel 0 of the robot, which is never the same twice in a row, to be noisy."""
+    config.frozen_ticks = FROZEN_TICKS
+    config.states[0].noisy = 1
 
 
 def one_run_each(setting: Setting, load: Load, kind: FaultKind, count: int) -> Iterator[Trials]:

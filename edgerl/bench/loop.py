@@ -10,6 +10,7 @@ import contextlib
 import os
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +28,7 @@ from edgerl.runtime.recording.read import read_recording
 from edgerl.runtime.recording.recorder import Recorder
 from edgerl.runtime.run import RunOptions, configure, recording_header
 from edgerl.runtime.session import Session, Terms, open_session
-from edgerl.runtime.structs import Status
+from edgerl.runtime.structs import Config, Status
 from edgerl.runtime.supervisor import BYE_FINISHED, Supervisor
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class LoopSettings:
     options: RunOptions
     seconds: float
     """How long it may last: what the robot has room to write down."""
+    adjust: Callable[[Config], None] = lambda _: None
+    """Changes the guardian's configuration before it starts."""
 
 
 class SupervisedLoop:
@@ -94,6 +97,7 @@ class SupervisedLoop:
         self.layout = layout_of(load.engine.spec)
         self.config = config = configure(load, options)
         config.cpu = settings.placement.guardian
+        settings.adjust(config)
         terms = Terms(self.layout, config.period_ns, config.budget_ns, config.valid_for_ns)
         session = self.connect(terms, self._stack)
         session.configure(config)

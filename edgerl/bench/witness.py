@@ -8,6 +8,7 @@ Nothing here measures time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,7 +54,9 @@ def cells() -> dict[tuple[int, int], tuple[tuple[Source, ...], Mode]]:
     }
 
 
-def examine(records: Records, commands: Commands, *, low: float, high: float) -> Testimony:
+def examine(
+    records: Records, commands: Commands, *, low: float, high: float, frozen: Sequence[tuple[int, int]] = ()
+) -> Testimony:
     """Compare every command that arrived with the table.
 
     Args:
@@ -61,6 +64,7 @@ def examine(records: Records, commands: Commands, *, low: float, high: float) ->
         commands: The robot's, of the same run.
         low: Limits of every channel.
         high: As ``low``.
+        frozen: First and last sequence of states that the robot left as the one before them was.
     """
     table = cells()
     written = records[records["write_ns"] > 0]
@@ -69,7 +73,7 @@ def examine(records: Records, commands: Commands, *, low: float, high: float) ->
     count = min(len(written), len(commands))
     missing = abs(len(written) - len(commands))
     bad = _bad_values(written[:count], commands[:count], low, high)
-    stale = _stale(commands[:count])
+    stale = _stale(commands[:count], frozen)
     order = (commands["flags"] & (CommandFlag.IN_ORDER | CommandFlag.ECHO_MATCHES)) != (
         CommandFlag.IN_ORDER | CommandFlag.ECHO_MATCHES
     )
@@ -114,8 +118,11 @@ def lapsed(written: Records, commands: Commands) -> npt.NDArray[np.bool_]:
     return np.diff(times, prepend=times[:1]) > commands["valid_for_ns"]
 
 
-def _stale(commands: Commands) -> npt.NDArray[np.bool_]:
-    own = value_of(commands["state_sequence"])[:, None]
+def _stale(commands: Commands, frozen: Sequence[tuple[int, int]]) -> npt.NDArray[np.bool_]:
+    sequences = commands["state_sequence"].copy()
+    for first, last in frozen:
+        sequences[(sequences >= first) & (sequences <= last)] = first - 1
+    own = value_of(sequences)[:, None]
     channels = int(commands["count"][0]) if len(commands) else 0
     answers = (commands["values"][:, :channels] == own).all(axis=1)
     return np.asarray((commands["source"] == Source.POLICY) & ~answers)

@@ -54,7 +54,7 @@ def test_every_fault_that_a_policy_survives_is_answered_as_the_table_says(settin
     found = [reaction_of(run, one) for one in run.injections]
     assert {one.kind.name for one in found if one is not None} == {kind.name for kind in kinds}
     assert [one.said for one in found if one is not None and not one.right] == []
-    testimony = examine(run.records, run.commands, low=-2.0, high=2.0)
+    testimony = examine(run.records, run.commands, low=-2.0, high=2.0, frozen=run.frozen)
     assert (testimony.unsafe, testimony.stale, testimony.missing) == (0, 0, 0), testimony
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgerl.bench.fault_kinds import FROZEN, KINDS
+from edgerl.bench.fault_kinds import KINDS
 from edgerl.bench.fault_trials import Injection
 from edgerl.bench.faults import reaction_of
 from edgerl.bench.robot import CommandFlag
@@ -13,7 +13,7 @@ from edgerl.bench.witness import examine
 from edgerl.runtime.enums import Event, Mode, Source
 from tests.bench_world import BEGIN, PERIOD, MadeUpRun
 
-BY_NAME = {kind.name: kind for kind in (*KINDS, FROZEN)}
+BY_NAME = {kind.name: kind for kind in KINDS}
 
 
 def held() -> MadeUpRun:
