@@ -4,8 +4,9 @@ from __future__ import annotations
 
 _CLIP = "at equality both sides of the choice are the same number"
 _SANITIZER = (
-    "reads one past an array; the sanitizer run dies of it (tests/native/test_sanitizers.py), nothing else can see it"
+    "reaches past an array; the sanitizer run dies of it (tests/native/test_sanitizers.py), nothing else can see it"
 )
+_NO_LADDER = "a replay of the envelope has no ladder: reads its rungs at address 0"
 
 EQUIVALENT: dict[tuple[str, str], str] = {
     (
@@ -54,6 +55,10 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "for (uint32_t i = 0; i <= loop->config.command_count; i++) {",
     ): _SANITIZER,
     (
+        "uint64_t *word = &bucket->bits[bucket->next / 64u];",
+        "uint64_t *word = &bucket->bits[bucket->next / 63u];",
+    ): _SANITIZER,
+    (
         "const bool past = ramp->spent_ns >= loop->config.prepare_ns;",
         "const bool past = ramp->spent_ns > loop->config.prepare_ns;",
     ): "at its end the ramp is at the start pose by itself",
@@ -64,5 +69,7 @@ CRASHES: dict[tuple[str, str], str] = {
     ("envelope->channels = channels;", ";"): "reads limits at address 0",
     ("memset(bucket, 0, sizeof *bucket);", "memset(bucket, 1, sizeof *bucket);"): "its next tick is number 16,843,009",
     ("bucket->window = window;", ";"): "divides by 0",
+    ("if (source == ERL_SOURCE_LADDER) {", "if (source != ERL_SOURCE_LADDER) {"): _NO_LADDER,
+    ("if (source == ERL_SOURCE_LADDER) {", "if (!(source == ERL_SOURCE_LADDER)) {"): _NO_LADDER,
 }
 """They cannot but crash or hang, so that no assertion gets a say."""

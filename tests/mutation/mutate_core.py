@@ -121,6 +121,8 @@ def main(files: list[str]) -> int:
         compile_objects(Path(name))
         loop = MutationLoop(files or list(FILES), Path(name))
         options = [
+            "-m",
+            "not hypothesis",  # seconds each, and what they find is found by examples
             "-o",
             "addopts=--import-mode=importlib",
             "--assert=plain",

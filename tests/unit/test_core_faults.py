@@ -113,6 +113,19 @@ def test_a_ladder_without_rungs_goes_straight_to_the_end():
     assert world.now_mode() == Mode.STOPPED
 
 
+def test_rungs_behind_the_end_of_a_ladder_are_none():
+    config = small_config(hold_ns=0, safe_ns=30 * MS)
+    for ladder in config.ladders:
+        ladder.count = 1
+    world = World(config)
+    world.arm()
+    world.request(Request.POLICY_DIED)
+    world.ticks(1)
+    assert (world.record().header.source, world.now_mode()) == (Source.LAPSE, Mode.FALLBACK)
+    world.ticks(1)
+    assert world.now_mode() == Mode.STOPPED
+
+
 def test_a_ladder_that_holds_longer_than_it_is_safe_keeps_both():
     world = World(small_config(hold_ns=30 * MS, safe_ns=20 * MS))
     world.arm()
