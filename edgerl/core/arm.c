@@ -6,9 +6,7 @@
 #include "internal.h"
 
 static uint32_t blockers_of(const erl_loop *loop, uint32_t events) {
-    const uint64_t epoch = erl_policy_epoch(loop->status.acting);
-    const uint64_t ready = erl_action_ready_epoch(loop->segments.actions[erl_policy_slot(loop->status.acting)]);
-    const bool policy = epoch != 0 && ready == epoch;
+    const bool policy = erl_policies_ready(loop, loop->status.acting);
     uint32_t blockers = 0;
     /* The first action is held against the safe command or the start pose, so one must have been sent. */
     blockers |= loop->tick.observed && erl_source_written(loop) ? 0u : ERL_ARM_NO_STATE;
@@ -35,9 +33,8 @@ static uint32_t missing(uint32_t met) {
 }
 
 static uint32_t try_to_arm(erl_loop *loop) {
-    loop->restart = true;
-    const uint32_t met = erl_loop_ask(loop, true);
-    if (met != 0) {
+    const uint32_t met = erl_ask_try(loop);
+    if (met != 1u << ERL_EVENT_ARM) {
         not_armed(loop, missing(met));
         return met;
     }
@@ -45,7 +42,7 @@ static uint32_t try_to_arm(erl_loop *loop) {
     loop->status.arm_blockers = 0;
     loop->status.armed++;
     erl_bucket_start(&loop->bucket, loop->config.bucket_limit, loop->config.bucket_window);
-    return 1u << ERL_EVENT_ARM;
+    return met;
 }
 
 /* One tick of a wanted ARM, in SAFE or PREPARE. */

@@ -17,7 +17,7 @@ static const char *const FAULT_NAMES[ERL_CONFIG_FAULT_COUNT] = {
     ("a time is out of range: it needs 50 us <= period <= valid_for, 0 < budget <= period, lead and spin within a "
      "period, grace below the budget, state_timeout above 0, and nothing above an hour"),
     "it needs 0 < action_delay <= policy_divider, or a policy_divider of 1 with an action_delay of 0",
-    "it needs 1 <= limit <= window <= 1024 for each bucket, and arm_ticks of at least 1",
+    "it needs 1 <= limit <= window <= 1024 for each bucket, and arm_ticks above action_delay",
     "on_reject is not hold, safe or lapse",
     "a state channel needs low <= high and start_low <= start_high",
     ("a command channel needs low <= safe <= high with a finite safe, a rate and acceleration above 0, and an action "
@@ -67,7 +67,7 @@ static bool bucket_valid(uint32_t limit, uint32_t window) {
 }
 
 static bool buckets_valid(const erl_config *config) {
-    return bucket_valid(config->bucket_limit, config->bucket_window) && config->arm_ticks >= 1 &&
+    return bucket_valid(config->bucket_limit, config->bucket_window) && config->arm_ticks > config->action_delay &&
            (config->jitter_budget_ns == 0 || bucket_valid(config->jitter_limit, config->jitter_window));
 }
 

@@ -254,7 +254,7 @@ typedef enum erl_config_fault {
     ERL_CONFIG_SESSION = 3,      /* session is 0 */
     ERL_CONFIG_TIMES = 4,        /* period, budget, valid_for or a time-out out of range */
     ERL_CONFIG_DIVIDER = 5,      /* not 0 < action_delay <= policy_divider, or both 1 and 0 */
-    ERL_CONFIG_BUCKET = 6,       /* not 1 <= limit <= window <= ERL_MAX_WINDOW */
+    ERL_CONFIG_BUCKET = 6,       /* not 1 <= limit <= window <= ERL_MAX_WINDOW, or arm_ticks too few */
     ERL_CONFIG_ON_REJECT = 7,    /* not HOLD, SAFE or LAPSE */
     ERL_CONFIG_STATE_CHANNEL = 8, /* limits not ordered, or a NaN */
     ERL_CONFIG_COMMAND_CHANNEL = 9, /* limits not ordered, safe outside them, a NaN, a negative rate, a bad index */

@@ -176,15 +176,26 @@ uint32_t erl_inner_act(erl_loop *loop, erl_inner *inner, uint32_t source) {
     return account(loop, make(loop, inner, loop->last_source != source));
 }
 
-/* The same for a policy's first action: it must pass as the policy says it before it is blended in. */
-uint32_t erl_inner_try(erl_loop *loop, erl_inner *inner, const float *values) {
+/* A policy's first action must pass as the policy says it before it is blended in. */
+static uint8_t begin(erl_loop *loop, erl_inner *inner, const float *values) {
     erl_inner_start(loop, inner);
     erl_inner_take(loop, inner, values);
     inner->blend_ns = loop->config.blend_ns;
     const uint8_t all = make(loop, inner, true);
     if ((all & ERL_VERDICT_REJECTED) != 0 || loop->config.blend_ns == 0) {
-        return account(loop, all);
+        return all;
     }
     inner->blend_ns = 0;
-    return account(loop, make(loop, inner, true));
+    return make(loop, inner, true);
+}
+
+/* The same of the first action of a policy that is to take charge. */
+uint32_t erl_inner_try(erl_loop *loop, erl_inner *inner, const float *values) {
+    return account(loop, begin(loop, inner, values));
+}
+
+/* The same beside a policy that is in charge, and stays so unless it passes: a refusal is not this tick's. */
+bool erl_inner_offer(erl_loop *loop, erl_inner *inner, const float *values) {
+    const uint8_t all = begin(loop, inner, values);
+    return (all & ERL_VERDICT_REJECTED) == 0 && account(loop, all) == 0;
 }

@@ -194,6 +194,22 @@ typedef struct erl_requests_seen {
     uint64_t heartbeat_ns; /* when it last changed */
 } erl_requests_seen;
 
+/* ask.c */
+typedef struct erl_asked {
+    uint64_t sequence;      /* tick of the newest observation that was posted */
+    uint64_t post_ns;       /* CLOCK_MONOTONIC */
+    uint64_t due_ns;        /* when the answer to it is due */
+    uint64_t owed_since_ns; /* since when the acting policy owes an answer; 0: it owes none */
+    uint64_t acting;        /* who owes it */
+    uint64_t candidate;     /* whose last action loop->standby holds */
+    uint32_t ticks;         /* base ticks since it was posted, missed ones included */
+    bool posted;            /* an observation was, since the asking began */
+    bool outstanding;       /* the answer to it is not due yet */
+    bool late;              /* an answer was not there when it was due, and none was since */
+    bool usable;            /* this tick has a state that may be shown to a policy */
+    bool tried;             /* this tick was one of a trial */
+} erl_asked;
+
 struct erl_loop {
     erl_config config;
     erl_segments segments;
@@ -218,6 +234,9 @@ struct erl_loop {
     uint32_t arm_left; /* ticks until a wanted ARM is given up; 0: none is wanted */
     uint32_t ladder;     /* erl_ladder_class that FALLBACK goes down */
     uint32_t action_seen[ERL_POLICY_SLOTS];
+    uint32_t switch_left; /* ticks until a wanted SWITCH is given up; 0: none is wanted */
+    uint64_t switch_to;   /* the candidate that it is about */
+    erl_asked asked;
     uint32_t episode; /* counts the resets asked for: the policy may pass over an observation, not over a reset */
     uint32_t drained;     /* datagrams read in this tick */
     uint64_t deadline_ns; /* of this tick's action, CLOCK_MONOTONIC */
@@ -236,8 +255,11 @@ struct erl_loop {
     bool dead_man_held;                /* or none is needed */
     bool restart;                      /* the next observation begins an episode */
     float last_raw[ERL_MAX_COMMANDS];  /* of the last action taken in this episode */
-    erl_action action;
+    erl_action heard;  /* as a mailbox held it; nobody has looked at it yet */
+    erl_action action; /* the acting policy's newest answer */
+    erl_action shadow; /* the candidate's */
     float action_said[ERL_MAX_COMMANDS];
+    float shadow_said[ERL_MAX_COMMANDS];
     erl_inner inner;   /* of the acting policy */
     erl_inner standby; /* of the candidate */
     erl_ramp ramp;
@@ -268,6 +290,7 @@ bool erl_inner_current(const erl_loop *loop, const erl_inner *inner);
 float erl_inner_command(const erl_loop *loop, uint32_t channel, const erl_setpoint *setpoint);
 uint32_t erl_inner_act(erl_loop *loop, erl_inner *inner, uint32_t source);
 uint32_t erl_inner_try(erl_loop *loop, erl_inner *inner, const float *values);
+bool erl_inner_offer(erl_loop *loop, erl_inner *inner, const float *values);
 
 /* prepare.c: the way to the start pose */
 void erl_ramp_start(erl_loop *loop);
@@ -304,7 +327,22 @@ bool erl_loop_request_urgent(const erl_loop *loop); /* one that cannot wait for 
 /* arm.c: the way into ACTIVE */
 uint32_t erl_loop_arm(erl_loop *loop, uint32_t events); /* event bits, with those of the arming */
 
-/* ask.c: observation to policy, action back, envelope; `first`: of a policy that is to take over */
-uint32_t erl_loop_ask(erl_loop *loop, bool first); /* event bits of the asking */
+/* policies.c: what the policies answer */
+bool erl_policies_take(erl_loop *loop, uint64_t deadline_ns);
+bool erl_policies_hear(erl_loop *loop, uint64_t deadline_ns);
+bool erl_policies_ready(const erl_loop *loop, uint64_t word);
+
+/* switch.c: another policy takes over */
+void erl_switch_want(erl_loop *loop);
+bool erl_switch_idle(erl_loop *loop);
+bool erl_switch_over(erl_loop *loop, uint64_t deadline_ns);
+void erl_switch_end_tick(erl_loop *loop);
+
+/* ask.c: observation to policy, action back, envelope */
+#define ERL_ASKED_BESIDE ((1u << ERL_EVENT_OPERATOR_LOST) | (1u << ERL_EVENT_OVERRUN)) /* as if they had not been met */
+uint32_t erl_loop_ask(erl_loop *loop, uint32_t events); /* event bits, with those of the asking */
+uint32_t erl_ask_try(erl_loop *loop);                   /* event bits */
+void erl_ask_candidate(erl_loop *loop);
+void erl_ask_stop(erl_loop *loop);
 
 #endif

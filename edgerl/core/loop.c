@@ -55,5 +55,8 @@ void erl_loop_enter(erl_loop *loop, uint32_t next, uint32_t event) {
         loop->status.arm_refused++;
     }
     erl_bucket_start(&loop->jitter, loop->config.jitter_limit, loop->config.jitter_window);
+    if (next != ERL_MODE_ACTIVE && next != ERL_MODE_FALLBACK) {
+        erl_ask_stop(loop);
+    }
     loop->mode = next;
 }

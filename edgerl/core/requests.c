@@ -12,7 +12,7 @@ static const uint32_t EVENT_OF[ERL_REQUEST_COUNT] = {
     [ERL_REQUEST_RESET] = ERL_EVENT_RESET,
     [ERL_REQUEST_QUIT] = ERL_EVENT_QUIT,
     [ERL_REQUEST_POLICY_DIED] = ERL_EVENT_POLICY_FAULT,
-    [ERL_REQUEST_SWITCH] = ERL_EVENT_NOMINAL,
+    [ERL_REQUEST_SWITCH] = ERL_EVENT_NOMINAL, /* nor is this: switch.c raises SWITCH */
 };
 
 static uint32_t counter(const erl_loop *loop, uint32_t kind) {
@@ -43,7 +43,8 @@ static void watch_policies(erl_loop *loop) {
         loop->status.acting = erl_policy_slot(acting) < ERL_POLICY_SLOTS ? acting : 0;
     }
     const uint64_t candidate = atomic_load_explicit(&loop->segments.requests->candidate, memory_order_acquire);
-    loop->status.candidate = erl_policy_slot(candidate) < ERL_POLICY_SLOTS ? candidate : 0;
+    const bool known = erl_policy_slot(candidate) < ERL_POLICY_SLOTS && candidate != loop->status.acting;
+    loop->status.candidate = known ? candidate : 0;
 }
 
 static void want_arm(erl_loop *loop) {
@@ -58,6 +59,7 @@ static void want_arm(erl_loop *loop) {
 
 uint32_t erl_loop_poll_requests(erl_loop *loop) {
     uint32_t events = 0;
+    bool switches = false;
     for (uint32_t kind = 0; kind < ERL_REQUEST_COUNT; kind++) {
         const uint32_t now = counter(loop, kind);
         if (now == loop->seen.counters[kind]) {
@@ -68,6 +70,7 @@ uint32_t erl_loop_poll_requests(erl_loop *loop) {
         if (kind == ERL_REQUEST_ARM) {
             want_arm(loop);
         }
+        switches = switches || kind == ERL_REQUEST_SWITCH;
     }
     watch_supervisor(loop);
     if (loop->seen.supervisor_lost) {
@@ -77,6 +80,9 @@ uint32_t erl_loop_poll_requests(erl_loop *loop) {
         events |= 1u << ERL_EVENT_QUIT;
     }
     watch_policies(loop);
+    if (switches) {
+        erl_switch_want(loop);
+    }
     return events & ~(1u << ERL_EVENT_NOMINAL);
 }
 

@@ -89,6 +89,7 @@ static void ramp(erl_loop *loop) {
 
 /* The candidate's command of this tick, if there is one; event bits. */
 uint32_t erl_source_stand_by(erl_loop *loop) {
+    erl_ask_candidate(loop);
     if (!erl_inner_current(loop, &loop->standby)) {
         return 1u << ERL_EVENT_ACTION_LATE;
     }

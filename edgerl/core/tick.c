@@ -23,20 +23,6 @@ static uint32_t count_degraded(erl_loop *loop, uint32_t events) {
     return erl_bucket_full(&loop->bucket) ? events | 1u << ERL_EVENT_BUCKET_FAULT : events;
 }
 
-/* The policy is asked in ACTIVE, and on the way there when ARM is wanted; never in a tick that already ends otherwise. */
-static uint32_t ask(erl_loop *loop, uint32_t events) {
-    if ((events & (1u << ERL_EVENT_DISARM)) != 0) {
-        loop->arm_left = 0;
-    }
-    if (loop->arm_left > 0) {
-        return erl_loop_arm(loop, events);
-    }
-    if (loop->mode == ERL_MODE_ACTIVE && (events & ~ERL_ASKED_BESIDE) == 0) {
-        return events | erl_loop_ask(loop, false);
-    }
-    return events;
-}
-
 static uint32_t meet(erl_loop *loop) {
     uint32_t events = erl_loop_sense(loop);
     loop->tick.tick = loop->status.ticks;
@@ -49,7 +35,7 @@ static uint32_t meet(erl_loop *loop) {
     if (loop->mode == ERL_MODE_FALLBACK && loop->ladder_ns >= erl_ladder_ns(&loop->config.ladders[loop->ladder])) {
         events |= 1u << ERL_EVENT_LADDER_END;
     }
-    return count_degraded(loop, ask(loop, events));
+    return count_degraded(loop, erl_loop_ask(loop, events));
 }
 
 /* A fault begins its ladder. One of the state, met on another ladder, leads onto the state's, once: there is no way
@@ -140,7 +126,7 @@ static void record(erl_loop *loop) {
     at = put_floats(at, loop->state.values, config->state_count, loop->has_state);
     at = put_floats(at, loop->action_said, config->action_count, loop->tick.action_ns != 0);
     at = put_floats(at, loop->command, config->command_count, loop->tick.write_ns != 0);
-    at = put_floats(at, NULL, config->action_count, false);
+    at = put_floats(at, loop->shadow_said, config->action_count, loop->tick.shadow_epoch != 0);
     (void)put_floats(at, loop->operators, config->operator_count, true);
     erl_ring_append(loop->segments.ring, config, loop->record);
 }
