@@ -339,7 +339,6 @@ bool erl_switch_over(erl_loop *loop, uint64_t deadline_ns);
 void erl_switch_end_tick(erl_loop *loop);
 
 /* ask.c: observation to policy, action back, envelope */
-#define ERL_ASKED_BESIDE ((1u << ERL_EVENT_OPERATOR_LOST) | (1u << ERL_EVENT_OVERRUN)) /* as if they had not been met */
 uint32_t erl_loop_ask(erl_loop *loop, uint32_t events); /* event bits, with those of the asking */
 uint32_t erl_ask_try(erl_loop *loop);                   /* event bits */
 void erl_ask_candidate(erl_loop *loop);

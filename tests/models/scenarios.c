@@ -269,13 +269,20 @@ static void port_wait(void *context, const _Atomic uint32_t *word, uint32_t seen
     }
 }
 
+/* But for what never changes, and for a copy that is written whole before anybody looks at it. */
+static void loop_is_private(void) {
+    const size_t heard = offsetof(erl_loop, heard) - offsetof(erl_loop, envelope);
+    weak_private(&loop.envelope, heard);
+    weak_private(&loop.action, sizeof loop - offsetof(erl_loop, action));
+}
+
 static void trip_reset(void) {
     observation_reset();
     action_reset();
     memset(&loop, 0, sizeof loop);
     may_be_late = false;
     late[0] = false;
-    weak_private(&loop.envelope, sizeof loop - offsetof(erl_loop, envelope)); /* what stands before never changes */
+    loop_is_private();
     weak_private(late, sizeof late);
     loop.config.command_count = ERL_MAX_COMMANDS;
     loop.config.action_count = ERL_MAX_COMMANDS;
@@ -307,7 +314,7 @@ static void trip_guardian(void) {
         memset(&loop.tick, 0, sizeof loop.tick);
         loop.tick.tick = tick;
         loop.tick.observed = 1;
-        memcpy(loop.observation, &tick, sizeof tick);
+        memcpy(loop.observation, &tick, sizeof tick); /* no term is configured: the assembler leaves it as it is */
         late[0] = may_be_late && tick == 1 && weak_choose(2) == 1;
         const uint32_t events = erl_loop_ask(&loop, 0);
         if (events != 0) {
@@ -411,7 +418,7 @@ static void requests_reset(void) {
     requests.acting = PREVIOUS;
     may_be_late = false;
     late[0] = false;
-    weak_private(&loop.envelope, sizeof loop - offsetof(erl_loop, envelope)); /* what stands before never changes */
+    loop_is_private();
     loop.segments.requests = &requests;
     loop.port.now_ns = port_now;
     loop.config.arm_ticks = 1;

@@ -22,6 +22,7 @@ MODELS = Path(__file__).parent
 UNITS = [
     *("mailbox.c", "datagram.c", "ring.c", "status.c", "requests.c", "ask.c", "policies.c", "switch.c", "inner.c", "envelope.c"),
     "bucket.c",
+    "assembler.c",
 ]
 SMALL = {
     "edgerl_core.h": [
