@@ -268,14 +268,9 @@ class World:
         if self.on_wait is not None:
             self.on_wait()
             return
-        header, record = structs.ObservationHeader(), ctypes.create_string_buffer(self.config.observation_bytes)
-        found = core.wait_observation(
-            self.at["observation"], self._seen, header, ctypes.addressof(record), len(record), timeout_ns=0
-        )
-        answer = None
-        if found == Result.OK:
-            self.observations.append(header)
-            answer = self.policy(header, record.raw)
+        asked = self._asked()
+        answer = None if asked is None else asked[1]
+        header = structs.ObservationHeader() if asked is None else asked[0]
         if answer is None or self.now + answer.delay_ns > deadline:
             self._advance(deadline)
             return
@@ -320,8 +315,25 @@ class World:
     def request(self, kind: Request) -> None:
         core.request(self.at["requests"], kind)
 
+    def _asked(self) -> tuple[structs.ObservationHeader, Answer | None] | None:
+        """Show the policy an observation that it has not seen; return what it says to it."""
+        header, record = structs.ObservationHeader(), ctypes.create_string_buffer(self.config.observation_bytes)
+        found = core.wait_observation(
+            self.at["observation"], self._seen, header, ctypes.addressof(record), len(record), timeout_ns=0
+        )
+        if found != Result.OK:
+            return None
+        self.observations.append(header)
+        return header, self.policy(header, record.raw)
+
     def tick(self) -> Result:
-        return Result(core.library().erl_tick(self.loop_at))
+        """Make one tick; what it asked without waiting is answered while time goes on."""
+        result = Result(core.library().erl_tick(self.loop_at))
+        asked = self._asked() if self.config.action_delay > 0 else None
+        if asked is not None and asked[1] is not None:
+            header, answer = asked[0], asked[1]
+            self.hooks.append((self.now + answer.delay_ns, lambda: self.answer(header, answer)))
+        return result
 
     def ticks(self, count: int, flags: StateFlag = NO_FLAGS) -> None:
         """Make ticks, each with a fresh state."""

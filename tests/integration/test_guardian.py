@@ -236,6 +236,7 @@ def test_a_driver_that_stopped_in_the_middle_of_a_state_costs_a_tick_and_no_more
         command = guardian.command()
         assert time.monotonic_ns() - before < 1000 * MS
         assert (command.mode, command.source) == (Mode.SAFE, Source.SAFE)
+        guardian.command()  # of the next tick, so that the status of that one is out
         assert guardian.status().states_lost >= 1
         guardian.exchange()  # whoever writes next begins where the dead one left off
         del sequence

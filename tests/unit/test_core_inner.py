@@ -277,8 +277,8 @@ def test_an_interpolated_action_sets_out_from_the_command_before_and_arrives():
     world.policy = lambda header, record: Answer([0.8])
     world.ticks(1)
     world.request(Request.ARM)
-    while world.now_mode() != Mode.ACTIVE:
-        world.ticks(1)
+    world.ticks(2)
+    assert world.now_mode() == Mode.ACTIVE
     assert last(world)[0] == pytest.approx(0.2)
     world.ticks(80)
     assert last(world)[0] == pytest.approx(0.8, abs=1e-4)
