@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from edgerl.errors import GuardianError, LoopError
 from edgerl.runtime import core, structs
 from edgerl.runtime.assembly import assemble
-from edgerl.runtime.enums import Attitude, Dtype, ElementSource
+from edgerl.runtime.enums import Attitude, Dtype, ElementSource, Result
 from tests.core_world import small_config
 
 INF = math.inf
@@ -355,3 +356,14 @@ def test_arrays_of_another_shape_are_refused(arrays, message):
     states = given_arrays.pop("states")
     with pytest.raises(LoopError, match=message):
         assemble(config_of(program((STATE, 0))), states, **given_arrays)
+
+
+def test_the_core_itself_makes_no_observations_of_a_configuration_that_the_guardian_refuses():
+    config = config_of(program((STATE, 0)))
+    records, made = np.full(2 * config.observation_bytes, 7, np.uint8), np.full(2, 7, np.uint8)
+    states, operators, raws = (np.zeros((2, 4), np.float32) for _ in range(3))
+    reset = np.zeros(2, np.uint8)
+    arrays = [array.ctypes.data for array in (states, operators, raws, reset, records, made)]
+    config.session = 0
+    assert core.library().erl_assembler_replay(ctypes.addressof(config), 2, *arrays) == Result.BAD
+    assert set(records) | set(made) == {7}

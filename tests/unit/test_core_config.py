@@ -8,7 +8,18 @@ import pytest
 
 from edgerl.errors import GuardianError
 from edgerl.runtime import core, structs
-from edgerl.runtime.enums import MAX_COMMANDS, MAX_RING, MAX_STATES, MAX_WINDOW, Dtype, LadderClass, Source
+from edgerl.runtime.enums import (
+    MAX_COMMANDS,
+    MAX_ELEMENTS,
+    MAX_OPERATOR,
+    MAX_RING,
+    MAX_STATES,
+    MAX_TERMS,
+    MAX_WINDOW,
+    Dtype,
+    LadderClass,
+    Source,
+)
 from tests.core_world import BUDGET, PERIOD, joint_config, set_ladder, small_config
 
 HOUR = 3600 * 1_000_000_000
@@ -31,6 +42,12 @@ def test_a_policy_that_observes_only_images_has_no_state_channel():
         ({"state_count": MAX_STATES + 1}, "count of channels"),
         ({"command_count": 0}, "count of channels"),
         ({"command_count": MAX_COMMANDS + 1}, "count of channels"),
+        ({"action_count": 0}, "count of channels"),
+        ({"action_count": MAX_COMMANDS + 1}, "count of channels"),
+        ({"raw_count": MAX_COMMANDS + 1}, "count of channels"),
+        ({"operator_count": MAX_OPERATOR + 1}, "count of channels"),
+        ({"element_count": MAX_ELEMENTS + 1}, "count of channels"),
+        ({"term_count": MAX_TERMS + 1}, "count of channels"),
         ({"observation_bytes": 100}, "observation_bytes"),
         ({"observation_bytes": 16384 + 64}, "observation_bytes"),
         ({"ring_capacity": 1}, "count of channels"),
@@ -52,10 +69,18 @@ def test_a_policy_that_observes_only_images_has_no_state_channel():
         ({"state_timeout_ns": 0}, "a time is out of range"),
         ({"state_timeout_ns": HOUR + 1}, "a time is out of range"),
         ({"heartbeat_timeout_ns": HOUR + 1}, "a time is out of range"),
+        ({"inference_timeout_ns": HOUR + 1}, "a time is out of range"),
+        ({"jitter_budget_ns": HOUR + 1}, "a time is out of range"),
+        ({"operator_timeout_ns": HOUR + 1}, "a time is out of range"),
+        ({"prepare_ns": HOUR + 1}, "a time is out of range"),
+        ({"blend_ns": HOUR + 1}, "a time is out of range"),
         ({"hold_ns": HOUR + 1}, "fallback ladder"),
         ({"safe_ns": HOUR + 1}, "fallback ladder"),
         ({"policy_divider": 2}, "policy_divider"),
         ({"action_delay": 2}, "action_delay"),
+        ({"action_delay": 1, "policy_divider": MAX_WINDOW + 1}, "action_delay"),
+        ({"clock": 2}, "the clock is neither"),
+        ({"inner_law": 2}, "the inner law is unknown"),
         ({"bucket_limit": 0}, "limit <= window"),
         ({"bucket_limit": 11}, "limit <= window"),
         ({"bucket_window": MAX_WINDOW + 1}, "limit <= window"),
@@ -135,6 +160,7 @@ def test_every_fault_has_words_and_no_other_number_has():
         {"measured": -1},
         {"measured_rate": -1},
         {"measured": 2},
+        {"measured_rate": 2},
         {"role": 0},
         {"role": 6},
         {"pd": 2},

@@ -284,6 +284,15 @@ def test_an_interpolated_action_sets_out_from_the_command_before_and_arrives():
     assert last(world)[0] == pytest.approx(0.8, abs=1e-4)
 
 
+def test_an_interpolated_action_of_every_tick_is_there_at_once():
+    config = joint_config(pd=False, inner_law=InnerLaw.INTERPOLATE)
+    world = armed(config)
+    world.policy = lambda header, record: Answer([0.8])
+    world.ticks(1)
+    assert world.sent[-1].source == Source.POLICY
+    assert last(world)[0] == pytest.approx(0.8)
+
+
 def test_a_held_torque_that_overflows_is_the_safe_one():
     config = joint_config(pd=True)
     config.commands[0].safe = 1.5

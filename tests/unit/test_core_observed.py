@@ -106,3 +106,17 @@ def test_a_raw_action_that_is_not_finite_is_refused_and_never_observed(raw):
     world.policy = good
     drive(world, 4)
     assert seen[-1] == [3, 4, 20, 20]
+
+
+@pytest.mark.parametrize("raw", [[], [1.0, 2.0]])
+def test_an_answer_with_another_count_of_raw_values_is_no_answer(raw):
+    world = World(loop_config())
+    observed(world)
+    drive(world, 1)
+    world.request(Request.ARM)
+    drive(world, 2)
+    stale = world.read_status().actions_stale
+    world.policy = lambda header, record: Answer([0.1, 0.0], raw=raw)
+    drive(world, 3)
+    assert world.record().events == {Event.ACTION_LATE}
+    assert world.read_status().actions_stale == stale + 1

@@ -333,6 +333,25 @@ def test_a_joint_of_the_guardians_is_not_held_at_a_position_from_before_a_silenc
     assert last(world) == [0.0]
 
 
+def test_a_joint_that_no_policy_has_driven_yet_is_held_at_the_torque_written_last():
+    config = joint_config(pd=True)
+    config.commands[0].safe = 1.5
+    world = World(config)
+    world.policy = lambda header, record: Answer([0.4])
+    world.stands[:] = [0.1, 0.0]
+    world.ticks(1)
+    world.request(Request.ARM)
+    world.send_answer = -111
+    world.ticks(1)
+    assert world.now_mode() == Mode.ACTIVE
+    world.send_answer = 0
+    world.policy = lambda header, record: None
+    world.stands[:] = [0.9, 3.0]
+    world.ticks(1)
+    assert (world.now_mode(), world.sent[-1].source) == (Mode.ACTIVE, Source.HOLD)
+    assert last(world) == [1.5]
+
+
 def test_commands_in_which_a_robot_was_never_seen_to_stand_are_not_armed_from():
     world = World(small_config(arm_ticks=2))
     world.send_answer = -111

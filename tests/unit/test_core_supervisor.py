@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 
+import pytest
+
 from edgerl.runtime import core, wire
-from edgerl.runtime.enums import Clock, Event, Mode, Phase, Request, Result, Source, StateFlag
+from edgerl.runtime.enums import POLICY_SLOTS, Clock, Event, Mode, Phase, Request, Result, Source, StateFlag
 from tests.core_world import EPOCH, MS, World, enter, small_config
 
 LOCKSTEP = StateFlag.LOCKSTEP
@@ -144,3 +146,21 @@ def test_a_supervisor_that_comes_back_can_reset():
     world.request(Request.RESET)
     world.ticks(1)
     assert (world.now_mode(), world.record().events) == (Mode.SAFE, {Event.RESET})
+
+
+@pytest.mark.parametrize("slot", [POLICY_SLOTS, 255])
+def test_a_policy_in_a_slot_that_there_is_not_is_nobody(slot):
+    world = World()
+    world.ticks(1)
+    core.set_policies(world.at["requests"], core.policy_word(EPOCH, slot), core.policy_word(EPOCH + 1, slot))
+    world.ticks(1)
+    status = world.read_status()
+    assert (status.acting, status.candidate) == (0, 0)
+
+
+def test_a_candidate_in_a_slot_of_its_own_is_named_in_the_status():
+    world = World()
+    word = core.policy_word(EPOCH + 1, POLICY_SLOTS - 1)
+    core.set_policies(world.at["requests"], core.policy_word(EPOCH, 0), word)
+    world.ticks(1)
+    assert (world.read_status().acting, world.read_status().candidate) == (core.policy_word(EPOCH, 0), word)
