@@ -59,6 +59,14 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "uint64_t *word = &bucket->bits[bucket->next / 63u];",
     ): _SANITIZER,
     (
+        "uint8_t all = 0;",
+        "uint8_t all = 1;",
+    ): "of all bits together only REJECTED is asked for",
+    (
+        "blockers |= loop->tick.observed && erl_source_written(loop) ? 0u : ERL_ARM_NO_STATE;",
+        "blockers = loop->tick.observed && erl_source_written(loop) ? 0u : ERL_ARM_NO_STATE;",
+    ): "it is the first of them",
+    (
         "const bool past = ramp->spent_ns >= loop->config.prepare_ns;",
         "const bool past = ramp->spent_ns > loop->config.prepare_ns;",
     ): "at its end the ramp is at the start pose by itself",
@@ -67,6 +75,10 @@ EQUIVALENT: dict[tuple[str, str], str] = {
 
 CRASHES: dict[tuple[str, str], str] = {
     ("envelope->channels = channels;", ";"): "reads limits at address 0",
+    (
+        "for (uint32_t i = 0; i < envelope->count; i++) {",
+        "for (uint32_t i = 0; i <= envelope->count; i++) {",
+    ): "where all channels are in use it writes past the end of its arrays",
     ("memset(bucket, 0, sizeof *bucket);", "memset(bucket, 1, sizeof *bucket);"): "its next tick is number 16,843,009",
     ("bucket->window = window;", ";"): "divides by 0",
     ("if (source == ERL_SOURCE_LADDER) {", "if (source != ERL_SOURCE_LADDER) {"): _NO_LADDER,

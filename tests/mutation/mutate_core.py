@@ -30,9 +30,7 @@ FILES = {
     "envelope.c": "envelope",
     "modes.c": "modes",
     "bucket.c": "faults",
-    "inner.c": "inner",
     "prepare.c": "prepare",
-    "sources.c": "sources",
     "arm.c": "arming",
 }
 """Which sources are mutated, and which tests judge each of them first."""
@@ -121,8 +119,6 @@ def main(files: list[str]) -> int:
         compile_objects(Path(name))
         loop = MutationLoop(files or list(FILES), Path(name))
         options = [
-            "-m",
-            "not hypothesis",  # seconds each, and what they find is found by examples
             "-o",
             "addopts=--import-mode=importlib",
             "--assert=plain",

@@ -8,7 +8,7 @@ import pytest
 
 from edgerl.runtime import core, wire
 from edgerl.runtime.enums import ArmBlocker, Event, Mode, Request, Source, StateFlag
-from tests.core_world import EPOCH, Answer, World, enter, silent, small_config
+from tests.core_world import EPOCH, MS, Answer, World, enter, silent, small_config
 
 LOCKSTEP = StateFlag.LOCKSTEP
 NOTHING = StateFlag(0)
@@ -105,6 +105,28 @@ def test_arm_is_given_up_while_the_state_forbids_it(flags, values, blocker):
     assert world.observations == []
 
 
+def test_arm_is_given_up_while_the_dead_man_switch_is_open():
+    world = World(small_config(dead_man=1, operator_timeout_ns=1000 * MS))
+    world.operate([], dead_man=0)
+    assert refused(world, 4) == ArmBlocker.DEAD_MAN
+    assert world.observations == []
+
+
+def test_arm_is_given_up_on_a_state_that_the_observation_cannot_carry():
+    world = World()
+    world.stands[1] = 3e9  # more than its 32 bits hold
+    assert refused(world, 4) == ArmBlocker.STATE_FAULT
+
+
+def test_every_wish_that_is_given_up_is_counted():
+    world = World()
+    world.policy = silent
+    for _ in range(2):
+        world.request(Request.ARM)
+        world.ticks(5)
+    assert world.read_status().arm_refused == 2
+
+
 def test_a_state_that_is_lost_counts_against_a_wanted_arm():
     world = World()
     world.ticks(1)
@@ -170,7 +192,7 @@ def test_estop_ends_a_wanted_arm(stop):
     world.tick()
     assert world.now_mode() == Mode.STOPPED
     assert world.read_status().arm_pending == 0
-    assert world.read_status().arm_blockers & ArmBlocker.NOT_SAFE_MODE
+    assert world.read_status().arm_blockers == ArmBlocker.ESTOP | ArmBlocker.NOT_SAFE_MODE
     world.request(Request.RESET)
     world.ticks(2)
     assert world.now_mode() == Mode.SAFE

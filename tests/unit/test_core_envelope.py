@@ -92,6 +92,12 @@ def test_one_rejected_channel_holds_all_of_them():
     assert result.written[1] == pytest.approx([0.1, 0.2, 0.3])
 
 
+def test_a_good_channel_after_a_rejected_one_does_not_save_the_command():
+    result = replay([channel(), channel()], [[0.1, 0.2], [9.0, 0.4]])
+    assert result.verdicts[1].tolist() == [Verdict.HIGH | Verdict.REJECTED, 0]
+    assert result.written[1] == pytest.approx([0.1, 0.2])
+
+
 @pytest.mark.parametrize(
     ("on_reject", "expected"), [(Source.HOLD, 0.75), (Source.SAFE, 0.25), (Source.LAPSE, math.nan)]
 )
@@ -208,6 +214,11 @@ def test_the_safe_command_is_approached_within_the_rate_and_never_rejected():
     limits = channel(-100, 100, rate=1.0, safe=0.0)
     _, written = one(limits, [5.0, 50.0, math.nan, 50.0], on_reject=Source.SAFE)
     assert written == [5.0, 4.0, 3.0, 2.0]
+
+
+def test_what_one_tick_can_brake_is_approached_in_one_tick():
+    limits = channel(-100, 100, acceleration=1.0, safe=0.0)
+    assert one(limits, [1.0, math.nan], on_reject=Source.SAFE)[1] == [1.0, 0.0]
 
 
 def test_an_episode_begins_with_nothing_written():

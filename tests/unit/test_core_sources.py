@@ -369,14 +369,28 @@ def approach(config: structs.Config, ticks: int) -> np.ndarray:
     return np.array([sent.values[0] for sent in world.sent], np.float64)
 
 
+def test_after_a_silence_a_channel_sets_out_from_rest():
+    config = rated()
+    config.commands[0].max_rate, config.commands[0].max_acceleration = math.inf, 5.0
+    world = World(config)
+    world.stands[0] = 2.0
+    world.ticks(10)
+    assert last(world)[0] < 1.98
+    lapse(world, 3)
+    world.ticks(1)
+    assert last(world)[0] == world.sent[0].values[0]
+
+
 @pytest.mark.parametrize("rate", [math.inf, 3.0, 0.5])
 @pytest.mark.parametrize("acceleration", [5.0, 50.0, 1000.0])
-def test_the_safe_command_is_approached_from_rest_and_to_rest_without_passing_it(rate, acceleration):
+@pytest.mark.parametrize("safe", [0.0, 0.5])
+def test_the_safe_command_is_approached_from_rest_and_to_rest_without_passing_it(rate, acceleration, safe):
     config = rated()
+    config.commands[0].safe = safe
     config.commands[0].max_rate, config.commands[0].max_acceleration = rate, acceleration
     written = approach(config, 700)
-    assert written[-1] == 0.0
-    assert (written >= 0).all()
+    assert written[-1] == safe
+    assert (written >= safe).all()
     speed = np.diff(np.concatenate([[2.0, 2.0], written])) / 0.01
     assert np.abs(speed).max() <= min(rate, 1e9) * (1 + 1e-4)
     assert np.abs(np.diff(speed)).max() / 0.01 <= acceleration * (1 + 1e-2)
