@@ -1,0 +1,229 @@
+"""A candidate beside the acting policy: heard and recorded, switched to between two ticks, and the last resort."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+import pytest
+
+from edgerl.runtime import core, structs
+from edgerl.runtime.enums import Event, LadderClass, Mode, Request, Result, Source
+from tests.core_world import EPOCH, MS, Answer, World, silent, small_config
+
+SECOND = 9
+"""Epoch of the candidate, in slot 1."""
+
+
+class Pair:
+    """A world in which a candidate answers as well, when it is told to, just before the acting policy."""
+
+    def __init__(self, **fields: int) -> None:
+        self.world = World(small_config(**{"bucket_limit": 10, "arm_ticks": 3, **fields}))
+        self.values: list[float] | None = [0.3, 0.4]
+        self.lag = 0
+        self.acting: Answer | None = Answer([0.1, 0.2])
+        self.world.policy = self._answer
+        self.ready(SECOND)
+        self.name(EPOCH, SECOND)
+
+    def name(self, acting: int, candidate: int) -> None:
+        words = core.policy_word(acting, 0), core.policy_word(candidate, 1) if candidate else 0
+        core.set_policies(self.world.at["requests"], *words)
+
+    def ready(self, epoch: int) -> None:
+        core.say_ready(self.world.slots[1], epoch)
+
+    def _answer(self, header: structs.ObservationHeader, _: bytes) -> Answer | None:
+        if self.values is not None:
+            values = np.array(self.values, np.float32)
+            said = core.post_action(self.world.slots[1], SECOND, header.sequence - self.lag, values, infer_ns=77)
+            assert said == Result.OK
+        return self.acting
+
+    def arm(self) -> World:
+        self.world.arm()
+        return self.world
+
+    def shadow(self) -> list[float]:
+        """Return what the last record holds of the candidate's action."""
+        world, counts = self.world, self.world.config
+        raw = ctypes.create_string_buffer(structs.Ring.from_buffer(world.ring).record_bytes)
+        index = core.ring_head(world.at["ring"]) - 1
+        assert core.read_record(world.at["ring"], index, ctypes.addressof(raw), len(raw)) == Result.OK
+        floats = np.frombuffer(raw.raw, np.float32, offset=ctypes.sizeof(structs.TickHeader))
+        start = counts.state_count + counts.action_count + counts.command_count
+        return [float(value) for value in floats[start : start + counts.action_count]]
+
+
+def test_the_candidates_action_is_recorded_and_never_sent():
+    pair = Pair()
+    world = pair.arm()
+    world.ticks(3)
+    header = world.record().header
+    assert (header.shadow_epoch, header.shadow_sequence, header.shadow_infer_ns) == (SECOND, header.tick, 77)
+    assert pair.shadow() == pytest.approx([0.3, 0.4])
+    assert world.record().command.tolist() == pytest.approx([0.1, 0.2])
+    assert world.read_status().shadow_taken >= 3
+
+
+def test_an_answer_to_an_earlier_observation_is_recorded_as_what_it_is():
+    pair = Pair()
+    world = pair.arm()
+    pair.lag = 1
+    world.ticks(1)
+    header = world.record().header
+    assert (header.shadow_sequence, header.shadow_epoch) == (header.tick - 1, SECOND)
+
+
+def test_a_candidate_of_another_epoch_is_nobody():
+    pair = Pair()
+    world = pair.arm()
+    pair.name(EPOCH, SECOND + 1)
+    stale = world.read_status().actions_stale
+    world.ticks(1)
+    assert world.record().header.shadow_epoch == 0
+    assert world.read_status().actions_stale > stale
+    assert np.isnan(pair.shadow()).all()
+
+
+def test_a_switch_takes_over_in_one_tick_and_none_is_missed():
+    pair = Pair()
+    world = pair.arm()
+    world.request(Request.SWITCH)
+    world.ticks(1)
+    header, status = world.record().header, world.read_status()
+    assert (Event(header.event), Mode(header.mode), Source(header.source)) == (Event.SWITCH, Mode.ACTIVE, Source.POLICY)
+    assert world.record().command.tolist() == pytest.approx([0.3, 0.4])
+    assert (status.acting, status.candidate, status.switched) == (core.policy_word(SECOND, 1), 0, 1)
+    pair.name(EPOCH, SECOND)  # the supervisor has not taken note of it yet: nothing changes back
+    pair.acting = None
+    world.ticks(3)
+    assert world.record().header.acting_slot == 1
+    assert (world.read_status().actions_late, world.read_status().switch_refused) == (0, 0)
+
+
+@pytest.mark.parametrize("trouble", ["silent", "rejected", "not ready"])
+def test_a_switch_that_cannot_be_is_given_up_and_the_old_policy_goes_on(trouble):
+    pair = Pair()
+    world = pair.arm()
+    if trouble == "silent":
+        pair.values = None
+    if trouble == "rejected":
+        pair.values = [5.0, 0.0]
+    if trouble == "not ready":
+        pair.ready(SECOND + 5)
+    world.request(Request.SWITCH)
+    world.ticks(1)
+    assert world.read_status().switch_pending > 0
+    world.ticks(4)
+    status = world.read_status()
+    assert (status.switched, status.switch_refused, status.switch_pending) == (0, 1, 0)
+    assert world.record().command.tolist() == pytest.approx([0.1, 0.2])
+    assert world.now_mode() == Mode.ACTIVE
+
+
+def test_a_wish_dies_with_its_candidate():
+    pair = Pair()
+    pair.values = None
+    world = pair.arm()
+    world.request(Request.SWITCH)
+    world.ticks(1)
+    pair.name(EPOCH, 0)
+    world.ticks(1)
+    assert (world.read_status().switch_refused, world.read_status().switch_pending) == (1, 0)
+
+
+def test_without_a_candidate_and_after_a_fault_nothing_is_switched():
+    pair = Pair()
+    world = pair.arm()
+    pair.name(EPOCH, 0)
+    world.ticks(1)
+    world.request(Request.SWITCH)
+    world.ticks(1)
+    assert world.read_status().switch_refused == 1
+    pair.name(EPOCH, SECOND)
+    world.request(Request.POLICY_DIED)
+    world.ticks(1)
+    world.request(Request.SWITCH)
+    world.ticks(1)
+    assert (world.read_status().switch_refused, world.read_status().switched) == (2, 0)
+
+
+def test_before_it_is_armed_a_switch_only_changes_who_will_be_asked():
+    pair = Pair()
+    world = pair.world
+    world.ticks(1)
+    world.request(Request.SWITCH)
+    world.ticks(1)
+    assert (world.read_status().acting, world.now_mode()) == (core.policy_word(SECOND, 1), Mode.SAFE)
+    assert Event(world.record().header.event) == Event.SWITCH
+    assert Source(world.record().header.source) == Source.SAFE
+
+
+def test_a_word_of_a_slot_that_is_none_is_nobody():
+    pair = Pair()
+    world = pair.arm()
+    core.set_policies(world.at["requests"], core.policy_word(EPOCH, 3), core.policy_word(SECOND, 200))
+    world.ticks(1)
+    assert (world.read_status().acting, world.read_status().candidate) == (0, 0)
+
+
+def test_a_policy_that_owes_its_answer_for_too_long_is_a_fault_of_its_own():
+    pair = Pair(inference_timeout_ns=25 * MS)
+    world = pair.arm()
+    world.ticks(2)
+    world.policy = silent
+    seen = set()
+    for _ in range(4):
+        world.ticks(1)
+        seen |= world.record().events
+    assert Event.INFERENCE_TIMEOUT in seen
+    assert (world.now_mode(), world.read_status().fault) == (Mode.FALLBACK, Event.INFERENCE_TIMEOUT)
+    assert world.read_status().ladder == LadderClass.POLICY
+
+
+def standby(**fields: int) -> Pair:
+    pair = Pair(**fields)
+    config = pair.world.config
+    rungs = (structs.Rung(40 * MS, Source.STANDBY), structs.Rung(30 * MS, Source.SAFE))
+    config.ladders[LadderClass.POLICY] = structs.Ladder(2, 0, rungs)
+    pair.world = World(config)
+    pair.world.policy = pair._answer
+    pair.ready(SECOND)
+    pair.name(EPOCH, SECOND)
+    return pair
+
+
+@pytest.mark.parametrize("fields", [{}, {"policy_divider": 2, "action_delay": 1, "arm_ticks": 8}])
+def test_the_ladder_may_lead_to_the_candidate(fields):
+    pair = standby(**fields)
+    world = pair.world
+    world.ticks(1)
+    world.request(Request.ARM)
+    world.ticks(6)
+    assert world.now_mode() == Mode.ACTIVE
+    pair.acting = None
+    world.request(Request.POLICY_DIED)
+    sources = []
+    for _ in range(4):
+        world.ticks(1)
+        sources.append(Source(world.record().header.source))
+    assert Source.STANDBY in sources
+    assert set(sources) <= {Source.STANDBY, Source.SAFE}
+    assert world.record().command.tolist() == pytest.approx([0.3, 0.4])
+    assert world.now_mode() == Mode.FALLBACK
+
+
+@pytest.mark.parametrize("trouble", ["silent", "rejected", "gone"])
+def test_a_candidate_that_has_no_good_action_is_replaced_by_the_safe_command(trouble):
+    pair = standby()
+    world = pair.arm()
+    pair.acting = None
+    pair.values = {"silent": None, "rejected": [5.0, 0.0], "gone": [0.3, 0.4]}[trouble]
+    if trouble == "gone":
+        pair.name(EPOCH, 0)
+    world.request(Request.POLICY_DIED)
+    world.ticks(2)
+    assert Source(world.record().header.source) == Source.SAFE
+    assert world.record().command.tolist() == pytest.approx([0.0, 0.5])
