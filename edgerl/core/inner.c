@@ -197,5 +197,9 @@ uint32_t erl_inner_try(erl_loop *loop, erl_inner *inner, const float *values) {
 /* The same beside a policy that is in charge, and stays so unless it passes: a refusal is not this tick's. */
 bool erl_inner_offer(erl_loop *loop, erl_inner *inner, const float *values) {
     const uint8_t all = begin(loop, inner, values);
-    return (all & ERL_VERDICT_REJECTED) == 0 && account(loop, all) == 0;
+    if ((all & ERL_VERDICT_REJECTED) != 0) {
+        return false;
+    }
+    (void)account(loop, all);
+    return true;
 }

@@ -70,7 +70,7 @@ uint32_t erl_loop_poll_requests(erl_loop *loop) {
         if (kind == ERL_REQUEST_ARM) {
             want_arm(loop);
         }
-        switches = switches || kind == ERL_REQUEST_SWITCH;
+        switches |= kind == ERL_REQUEST_SWITCH;
     }
     watch_supervisor(loop);
     if (loop->seen.supervisor_lost) {

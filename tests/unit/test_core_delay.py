@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from edgerl.runtime.enums import Event, Mode, Request, Source
+from edgerl.runtime.enums import Event, Mode, Request, Source, StateFlag
 from tests.core_world import MS, PERIOD, Answer, World, silent, small_config
 
 
@@ -74,3 +74,65 @@ def test_a_tick_with_a_delay_never_waits_for_the_policy():
     world.ticks(8)
     header = world.record().header
     assert header.write_ns - header.start_ns < 1 * MS
+
+
+def test_an_episodes_start_asks_at_once_and_drops_what_was_asked_before():
+    world = armed(4, 3)
+    while world.record().header.post_ns == 0:
+        world.ticks(1)
+    asked = len(world.observations)
+    episode = world.observations[-1].episode
+    world.ticks(1)
+    world.ticks(1, StateFlag.EPISODE_START)
+    assert len(world.observations) == asked + 1
+    assert world.observations[-1].episode == episode + 1
+    world.ticks(8)
+    assert world.now_mode() == Mode.ACTIVE
+
+
+def test_an_episodes_start_during_the_trial_begins_it_anew():
+    world = World(small_config(policy_divider=4, action_delay=4, bucket_limit=10, arm_ticks=50))
+    world.policy = lambda header, record: Answer([0.25, 0.0])
+    world.ticks(1)
+    world.request(Request.ARM)
+    world.ticks(2)
+    world.ticks(1, StateFlag.EPISODE_START)
+    assert len(world.observations) == 2
+    world.ticks(3)
+    assert world.now_mode() == Mode.SAFE
+    world.ticks(1)
+    assert world.now_mode() == Mode.ACTIVE
+
+
+def test_a_state_that_is_lost_when_the_answer_is_due_leaves_the_answer_in_effect():
+    world = armed(4, 2)
+    while world.record().header.post_ns == 0:
+        world.ticks(1)
+    world.ticks(1)
+    world.tick()  # the answer falls due in it, and no state came
+    assert world.record().events == {Event.STATE_LOST}
+    world.ticks(1)
+    assert world.record().command[0] == world.observations[-1].sequence / 1024
+    assert world.read_status().actions_late == 0
+
+
+def test_in_lockstep_a_delayed_answer_is_waited_for_as_long_as_it_would_have_had():
+    world = World(small_config(policy_divider=2, action_delay=1, bucket_limit=10, arm_ticks=50))
+    world.policy = lambda header, record: Answer([0.25, 0.0], delay_ns=4 * MS)
+    world.ticks(1, StateFlag.LOCKSTEP)
+    world.request(Request.ARM)
+    world.ticks(8, StateFlag.LOCKSTEP)
+    assert world.now_mode() == Mode.ACTIVE
+    assert world.read_status().actions_late == 0
+
+
+def test_an_episodes_start_without_an_askable_state_is_made_up_for():
+    world = armed(4, 2)
+    while world.record().header.post_ns == 0:
+        world.ticks(1)
+    episode = world.observations[-1].episode
+    world.state([1.5, 2.0, 300.0], StateFlag.EPISODE_START)  # of the wrong range for its byte
+    world.tick()
+    world.ticks(1)
+    assert world.now_mode() in (Mode.ACTIVE, Mode.FALLBACK)
+    assert world.observations[-1].episode >= episode

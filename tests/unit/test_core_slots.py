@@ -227,3 +227,58 @@ def test_a_candidate_that_has_no_good_action_is_replaced_by_the_safe_command(tro
     world.ticks(2)
     assert Source(world.record().header.source) == Source.SAFE
     assert world.record().command.tolist() == pytest.approx([0.0, 0.5])
+
+
+def test_a_candidate_gets_no_observation_that_cannot_be_made():
+    pair = standby()
+    world = pair.arm()
+    asked = len(world.observations)
+    world.request(Request.POLICY_DIED)
+    world.state([1.5, 2.0, 300.0])  # the third value is a byte
+    world.tick()
+    assert Source(world.record().header.source) == Source.SAFE
+    assert len(world.observations) == asked
+
+
+def test_a_candidate_is_not_asked_without_a_state():
+    pair = standby()
+    world = pair.arm()
+    asked = len(world.observations)
+    world.request(Request.POLICY_DIED)
+    world.tick()
+    assert Source(world.record().header.source) == Source.SAFE
+    assert len(world.observations) == asked
+
+
+def test_a_slow_candidate_waits_for_the_next_state_when_one_is_lost():
+    pair = standby(policy_divider=2, action_delay=1, arm_ticks=8)
+    world = pair.world
+    world.ticks(1)
+    world.request(Request.ARM)
+    world.ticks(6)
+    pair.acting = None
+    world.request(Request.POLICY_DIED)
+    for lost in (False, True, True, False, False):
+        if not lost:
+            world.state()
+        world.tick()
+    assert world.now_mode() == Mode.FALLBACK
+
+
+@pytest.mark.parametrize("delay", [0, 1])
+def test_the_ladder_of_a_machine_fault_leads_to_the_candidate_from_the_start_pose_too(delay):
+    pair = Pair(prepare_ns=200 * MS, heartbeat_timeout_ns=45 * MS, action_delay=delay)
+    config = pair.world.config
+    config.ladders[LadderClass.MACHINE] = structs.Ladder(1, 0, (structs.Rung(60 * MS, Source.STANDBY),))
+    pair.world = world = World(config)
+    world.policy = pair._answer
+    pair.ready(SECOND)
+    pair.name(EPOCH, SECOND)
+    world.ticks(1)
+    world.request(Request.ARM)
+    world.ticks(2)
+    assert world.now_mode() == Mode.PREPARE
+    for _ in range(5):
+        world.ticks(1)
+    assert world.now_mode() == Mode.FALLBACK
+    assert Source(world.record().header.source) == Source.STANDBY
