@@ -345,7 +345,10 @@ class Drive:
     def _fault_message(self, status: Status) -> str:
         estop_by = self._orders.estop_by if self._orders else ""
         frames = self._supervisor.frame_trouble
-        return standing.fault_message(status, obituary=self._policies.obituary, estop_by=estop_by, frame_trouble=frames)
+        said = standing.fault_message(status, obituary=self._policies.obituary, estop_by=estop_by, frame_trouble=frames)
+        if self._plant and not self._plant.alive:
+            said += f" The robot's process has ended: it {self._plant.obituary()}."
+        return said
 
     def _watch_it_lapse(self) -> None:
         """Without a guardian: stay in the session until the robot has stopped by itself."""
