@@ -63,7 +63,8 @@ def records(ticks=1000, real=300, names=JOINTS, seed=1):
     columns = {
         "tick": index, "tick_ns": begin, "scheduled_ns": begin, "start_ns": start, "state_sequence": index + 1,
         "stamp_ns": begin - 150_000, "post_ns": post, "action_ns": taken, "write_ns": taken + 6_000,
-        "infer_ns": infer, "epoch": 1, "events": 1, "clock": np.where(grid, Clock.GRID, Clock.LOCKSTEP),
+        "infer_ns": infer, "epoch": 1, "action_sequence": index, "events": 1,
+        "clock": np.where(grid, Clock.GRID, Clock.LOCKSTEP),
         "mode": np.where(armed, Mode.ACTIVE, Mode.SAFE), "from_mode": np.where(index > 3, Mode.ACTIVE, Mode.SAFE),
         "source": np.where(armed, Source.POLICY, Source.SAFE), "observed": 1,
     }  # fmt: skip

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgerl import canonical
-from edgerl.envelope.check import SCHEMA, mismatches, problems
+from edgerl.envelope.check import MAX_WINDOW, SCHEMA, mismatches, problems
 from edgerl.envelope.joints import Gains, channel_names, closes_loop
 from edgerl.envelope.ladder import Ladder as Ladder
 from edgerl.envelope.ladder import hold_limit_ns
@@ -118,6 +118,10 @@ class Envelope:
     """Damping gain of rung damp per channel of the action, position gains being 0; None: the policy's own."""
     operator: Operator | None = canonical.added(None)
     """For policies that observe what an operator wants, and where a dead-man switch has to be held."""
+    action_delay: int | None = canonical.added(None)
+    """Base ticks from an observation to the tick in which its action takes effect; see :func:`action_delay_of`."""
+    inference_timeout_ns: int | None = canonical.added(None)
+    """A policy that owes an answer for this long is at fault; None: only late actions are counted."""
 
     def __post_init__(self) -> None:
         for problem in problems(self):
@@ -132,6 +136,17 @@ def check_envelope(envelope: Envelope, spec: PolicySpec) -> None:
     """
     for problem in mismatches(envelope, spec):
         raise EnvelopeError(f"The envelope does not fit this policy: {problem}.")
+
+
+def action_delay_of(envelope: Envelope, spec: PolicySpec) -> int:
+    """Return after how many base ticks an action takes effect.
+
+    Where the envelope does not say: in the same tick, for a policy that acts in every tick; else when the policy's next
+    observation is made, so that it has its whole period to answer.
+    """
+    if envelope.action_delay is not None:
+        return envelope.action_delay
+    return 0 if spec.robot.policy_divider == 1 else spec.robot.policy_divider
 
 
 def command_box(action: Action) -> tuple[tuple[float, float], ...]:
@@ -185,7 +200,7 @@ def default_envelope(spec: PolicySpec) -> Envelope:
         channels=channels,
         safe_command=_default_safe_command(spec, channels),
         on_reject="hold",
-        degrade=Degrade(misses=3, of_ticks=20),
+        degrade=_default_degrade(spec.robot.policy_divider),
         ladder=Ladder(hold_ns=hold_limit_ns(period), safe_ns=1_000_000_000, hold_reason=None),
         budget_ns=period * 4 // 5,
         valid_for_ns=2 * period,
@@ -193,6 +208,11 @@ def default_envelope(spec: PolicySpec) -> Envelope:
         allow_lockstep=False,
         frames=FrameLimits(2 * period * spec.robot.policy_divider) if frame_inputs(spec) else None,
     )
+
+
+def _default_degrade(divider: int) -> Degrade:
+    """The third late answer in the time of twenty is one too many; a late one costs as many ticks as the divider."""
+    return Degrade(misses=min(2 * divider + 1, MAX_WINDOW), of_ticks=min(20 * divider, MAX_WINDOW))
 
 
 def _boxed(name: str, box: tuple[float, float]) -> ChannelLimits:

@@ -51,6 +51,7 @@ def problems(envelope: Envelope) -> Iterator[str]:
         ("valid_for_s", 1, envelope.valid_for_ns),
         ("state_timeout_s", 1, envelope.state_timeout_ns),
         *([("frames.max_age_s", 1, envelope.frames.max_age_ns)] if envelope.frames else []),
+        ("inference_timeout_s", 1, 1 if envelope.inference_timeout_ns is None else envelope.inference_timeout_ns),
     ):
         if not low <= value <= MAX_TIME_NS:
             yield f"{name} is {_seconds(value)}, valid is {'more than 0' if low else '0'} to {_seconds(MAX_TIME_NS)}"
@@ -122,6 +123,7 @@ def mismatches(envelope: Envelope, spec: PolicySpec) -> Iterator[str]:
     if envelope.frames is not None and not frames:
         yield "it has limits for images ([frames]), and the policy observes none"
     yield from operator_mismatches(envelope.operator, spec)
+    yield from _delay_mismatches(envelope, spec)
     yield from law_problems(spec)
     yield from _law_mismatches(envelope, spec)
     if envelope.prepare is not None and envelope.prepare.pose is not None:
@@ -132,6 +134,26 @@ def mismatches(envelope: Envelope, spec: PolicySpec) -> Iterator[str]:
         if spec.action.kind == "continuous" and meaning != "position":
             what = "of unknown meaning" if meaning == "opaque" else f"a {meaning}"
             yield from hold_mismatches(envelope.ladder, what, spec.period_ns)
+
+
+def _delay_mismatches(envelope: Envelope, spec: PolicySpec) -> Iterator[str]:
+    divider, delay = spec.robot.policy_divider, envelope.action_delay
+    least = 0 if divider == 1 else 1
+    if delay is not None and not least <= delay <= divider:
+        waits = "; 0, to wait within the tick, is for policies that act in every tick" if divider > 1 else ""
+        yield f"action_delay is {delay}, valid is {least} to {divider} base ticks, the policy's divider{waits}"
+    if divider > 1 and envelope.degrade.misses <= divider:
+        yield (
+            f"degrade says {envelope.degrade.misses} misses, and one late answer of this policy makes {divider} ticks "
+            f"late: it would be a fault at once; valid is more than {divider}, its divider"
+        )
+    if envelope.inference_timeout_ns is not None and spec.period_ns is not None:
+        ticks = max(1, divider if delay is None else delay)
+        if envelope.inference_timeout_ns <= ticks * spec.period_ns:
+            yield (
+                f"inference_timeout_s is {_seconds(envelope.inference_timeout_ns)}, valid is more than "
+                f"{_seconds(ticks * spec.period_ns)}, the time that the policy has for its answer"
+            )
 
 
 def _limit_mismatches(envelope: Envelope, spec: PolicySpec) -> Iterator[str]:

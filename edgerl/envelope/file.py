@@ -40,6 +40,10 @@ from edgerl.errors import EnvelopeError
 from edgerl.spec import Action, PolicySpec
 from edgerl.toml import Table, parse_toml, read_toml
 
+_LOOP: Final = (
+    *("budget_s", "valid_for_s", "state_timeout_s", "allow_lockstep", "degrade", "action_delay"),
+    "inference_timeout_s",
+)
 _TOP: Final = (
     "schema",
     "unit",
@@ -83,7 +87,7 @@ def _read(table: Table, spec: PolicySpec) -> Envelope:
         raise EnvelopeError(
             f"{table.where}: unit is {table.text('unit')!r}; the policy's action has {spec.action.unit!r}."
         )
-    loop = table.table("loop", ("budget_s", "valid_for_s", "state_timeout_s", "allow_lockstep", "degrade"))
+    loop = table.table("loop", _LOOP)
     degrade = loop.table("degrade", ("misses", "of_ticks"))
     try:
         envelope = Envelope(
@@ -104,6 +108,8 @@ def _read(table: Table, spec: PolicySpec) -> Envelope:
             damp_kd=read_damping(table, channel_names(spec.action)),
             frames=_frames(table),
             operator=read_operator(table, spec),
+            action_delay=loop.integer("action_delay") if "action_delay" in loop else None,
+            inference_timeout_ns=nanoseconds(loop, "inference_timeout_s") if "inference_timeout_s" in loop else None,
         )
         check_envelope(envelope, spec)
     except EnvelopeError as error:

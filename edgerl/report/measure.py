@@ -90,13 +90,20 @@ def timings(report: RunReport) -> tuple[Timing, ...]:
     real = real_time(ticks)
     written = real & (ticks["write_ns"] > 0)
     taken = real & (ticks["action_ns"] > 0)
+    at_once = taken & (
+        ticks["action_sequence"] == ticks["tick"]
+    )  # not with a delay: the answer lies there till it is due
     rows = [_timing("lateness", "tick start minus scheduled start", lateness(ticks)[real])]
     if report.recording.header.same_clock:
         answered = written & (ticks["observed"] > 0)
         rows.append(_between("latency", "state stamp → command written", ticks[answered], "stamp_ns", "write_ns"))
     rows += [
         _timing("inference", "inside the engine's infer", column(ticks, "infer_ns")[taken]),
-        _between("policy's answer", "observation posted → action taken", ticks[taken], "post_ns", "action_ns"),
+        *(
+            [_between("policy's answer", "observation posted → action taken", ticks[at_once], "post_ns", "action_ns")]
+            if at_once.any()
+            else []
+        ),
         _between("whole tick", "tick start → command written", ticks[written], "start_ns", "write_ns"),
     ]
     answers = [value for episode in report.result.episodes for value in episode.latency_ns]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from edgerl.envelope import ChannelLimits, Envelope
+from edgerl.envelope import ChannelLimits, Envelope, action_delay_of
 from edgerl.envelope.commands import command_limits, gain_values, policy_gains, prepare_gains
 from edgerl.envelope.joints import CommandField, closes_loop, command_fields
 from edgerl.envelope.ladder import CLASSES
@@ -88,6 +88,9 @@ def apply_envelope(config: Config, envelope: Envelope, spec: PolicySpec, layout:
     config.allow_lockstep = int(envelope.allow_lockstep)
     config.bucket_limit = envelope.degrade.misses
     config.bucket_window = envelope.degrade.of_ticks
+    config.policy_divider = spec.robot.policy_divider
+    config.action_delay = action_delay_of(envelope, spec)
+    config.inference_timeout_ns = envelope.inference_timeout_ns or 0
     config.on_reject = ON_REJECT[envelope.on_reject]
     config.inner_law = _INNER[envelope.inner_law]
     if envelope.prepare is not None:

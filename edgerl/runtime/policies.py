@@ -159,6 +159,7 @@ class Policies:
         self._epoch = 0
         self._running: list[PolicyProcess] = []
         self._buried: set[int] = set()
+        self._ranked: dict[int, int] = {}
         self.acting: PolicyProcess | None = None
         self.candidate: PolicyProcess | None = None
 
@@ -242,6 +243,7 @@ class Policies:
             self.candidate = None
         self._say()
         self._buried.discard(policy.epoch)
+        self._ranked.pop(policy.epoch, None)
         self._running.remove(policy)
         policy.close()
 
@@ -263,6 +265,7 @@ class Policies:
             self._say()
         if acting_died:  # the word first: a guardian that knows of the death believes no answer of the dead any more
             core.request(self._memory.requests.address, Request.POLICY_DIED)
+        self._rank()
         return Changes(died, retired)
 
     def close(self) -> None:
@@ -290,8 +293,15 @@ class Policies:
         for policy in self._running:
             if policy is acting or policy is candidate:
                 policy.wake()
-            if policy.alive and policy.ready:
-                policy.set_priority(self._priority if policy is acting else self._beside)
+        self._rank()
+
+    def _rank(self) -> None:
+        """Give each policy the priority of its role, once it is ready: it warms up at none."""
+        for policy in self._running:
+            priority = self._priority if policy is self.acting else self._beside
+            if self._ranked.get(policy.epoch) != priority and policy.ready and policy.alive:
+                self._ranked[policy.epoch] = priority
+                policy.set_priority(priority)
 
     @property
     def _beside(self) -> int:

@@ -300,11 +300,6 @@ def _meanwhile(interrupts: Interrupts, control: ControlServer | None) -> Callabl
 def _period_ns(spec: PolicySpec) -> int:
     if spec.period_ns is None:
         raise LoopError("The policy has no control period. Export it with period_s in the file for --spec.")
-    if spec.robot.policy_divider != 1:
-        raise LoopError(
-            f"The policy acts on every {spec.robot.policy_divider}th base tick; this version runs policies that act on "
-            "every tick (policy_divider 1)."
-        )
     return spec.period_ns
 
 
@@ -324,7 +319,8 @@ def configure(load: Load, options: RunOptions) -> Config:
     # Most of the budget: a late state still makes a good command, and what is held meanwhile is valid anyway.
     config.state_grace_ns = config.budget_ns * 3 // 4
     config.heartbeat_timeout_ns = options.heartbeat_timeout_ns
-    config.arm_ticks = max(10, round(1e9 / period_ns))
+    # A second, or several tries of a slow policy, each of which takes its period.
+    config.arm_ticks = max(10, round(1e9 / period_ns), 5 * spec.robot.policy_divider)
     apply_terms(config, spec)
     config.ring_capacity = ring_capacity(record_bytes(arrays_of(layout_of(spec), action_channels(spec))))
     config.priority, config.cpu = options.guardian_priority, options.cpu

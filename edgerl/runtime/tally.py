@@ -85,7 +85,10 @@ class Tally:
         taken = rows["action_ns"] > 0
         infer = rows["infer_ns"].astype(np.int64)
         self._lateness.add(_between(rows, "scheduled_ns", "start_ns")[real])
-        self._answer.add(_between(rows, "post_ns", "action_ns")[real & taken])
+        at_once = taken & (
+            rows["action_sequence"] == rows["tick"]
+        )  # with a delay the answer lies there until it is due
+        self._answer.add(_between(rows, "post_ns", "action_ns")[real & at_once])
         self._inference.add(infer[real & taken])
         self._lockstep.add(infer[lockstep & taken])
         if self._same_clock:

@@ -189,3 +189,18 @@ def test_a_candidate_that_is_made_the_acting_policy_is_no_candidate_any_more(run
 def test_requests_are_as_the_guardian_reads_them(run):
     assert ctypes.sizeof(Requests) == len(run.memory.requests.memory)
     assert core.policy_word(3, 2) == 3 * 256 + 2
+
+
+def test_the_acting_policy_goes_before_the_one_beside_it(run):
+    run.policies = Policies(run.memory, priority=30)
+    acting, candidate = run.policies.start(JOB), run.policies.start(JOB)
+    run.policies.act(acting)
+    run.policies.make_candidate(candidate)
+    run.ready(acting)
+    run.ready(candidate)
+    if os.sched_getscheduler(acting.pid) != os.SCHED_FIFO:
+        pytest.skip("real-time priority is not granted here")
+    run.attend(acting.word)
+    assert [os.sched_getparam(policy.pid).sched_priority for policy in (acting, candidate)] == [30, 29]
+    run.attend(candidate.word)
+    assert [os.sched_getparam(policy.pid).sched_priority for policy in (acting, candidate)] == [29, 30]

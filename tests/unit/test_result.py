@@ -81,16 +81,17 @@ def test_times_of_real_time_and_lockstep_stay_apart() -> None:
     grid = {"clock": Clock.GRID, "scheduled_ns": 100, "start_ns": 107, "stamp_ns": 90, "post_ns": 110, "action_ns": 150}
     rows = [
         {**grid, "write_ns": 160, "infer_ns": 30, "observed": 1},
-        {**grid, "write_ns": 170, "infer_ns": 30, "observed": 0},
+        {**grid, "write_ns": 170, "infer_ns": 30, "observed": 0, "action_sequence": 1},
         {**grid, "write_ns": 0, "action_ns": 0, "observed": 1},
         {"clock": Clock.LOCKSTEP, "action_ns": 1, "infer_ns": 5},
+        {**grid, "post_ns": 0, "write_ns": 0, "infer_ns": 20, "action_sequence": 1},
     ]
     timing = tally_of(recording(rows)).timing
-    assert (timing.lateness.n, timing.lateness.maximum) == (3, 7)
+    assert (timing.lateness.n, timing.lateness.maximum) == (4, 7)
     assert timing.latency is not None
     assert (timing.latency.n, timing.latency.maximum) == (1, 70)
     assert (timing.answer.n, timing.answer.maximum) == (2, 40)
-    assert (timing.inference.n, timing.inference.maximum) == (2, 30)
+    assert (timing.inference.n, timing.inference.maximum) == (3, 30)
     assert (timing.lockstep_inference.n, timing.lockstep_inference.maximum) == (1, 5)
     assert tally_of(recording(rows, same_clock=False)).timing.latency is None
 

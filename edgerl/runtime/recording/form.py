@@ -142,7 +142,8 @@ class Form:
         return len(good) if good.all() else int(np.argmin(good))
 
     def _derived(self, rows: Records) -> dict[str, npt.NDArray[np.float64]]:
-        has_answer, has_latency = rows["action_ns"] > 0, (rows["observed"] > 0) & (rows["write_ns"] > 0)
+        has_answer = (rows["action_ns"] > 0) & (rows["action_sequence"] == rows["tick"])
+        has_latency = (rows["observed"] > 0) & (rows["write_ns"] > 0)
         return {
             "lateness_ns": _difference(rows, "start_ns", "scheduled_ns"),
             "answer_ns": np.where(has_answer, _difference(rows, "action_ns", "post_ns"), np.nan),
