@@ -90,10 +90,10 @@ def main() -> None:
         edgerl.save_export(edgerl.export_policy(spring_and_damper()), model)
         edgerl.pack_files(model, bundle, target=edgerl.host_target())
         options = edgerl.RunOptions(arm=True)  # a real robot waits for edgerl arm instead
-        result = edgerl.run_file(bundle, f"udp:{host}:{port}", recording=Path(folder) / "cart.erlrec", options=options)
-    position, velocity = here.recv()
+        result = edgerl.run_file(bundle, f"udp:{host}:{port}", recording=Path(folder) / "cart.mcap", options=options)
+    position, _velocity = here.recv()
     robot.join()
-    print(f"ended {result.ended} after {result.ticks} ticks; the cart stands at {position:.3f} m, {velocity:.3f} m/s")
+    print(f"ended {result.ended} after {result.ticks} ticks; the cart stands at {abs(position):.3f} m from the middle")
 
 
 if __name__ == "__main__":

@@ -415,8 +415,9 @@ def test_of_drives_that_take_gains_the_positions_are_judged():
 
 def test_of_a_slow_policy_the_base_ticks_between_its_actions_are_judged():
     slow = dataclasses.replace(DRIVE, robot=robot_of("drive", policy_divider=4))
-    straight = parsed(BASE + TWO_TIMES + '[inner]\nlaw = "interpolate"\n', slow)
-    held = parsed(BASE + TWO_TIMES, slow)
+    patient = BASE.replace("misses = 3", "misses = 5") + TWO_TIMES
+    straight = parsed(patient + '[inner]\nlaw = "interpolate"\n', slow)
+    held = parsed(patient, slow)
     assert "within rate" in replay_golden(straight, golden(0.0, 0.3, 0.0), slow, 10_000_000)
     with pytest.raises(EnvelopeRejectsPolicy, match=r"Row 1 .*'hip' is 0.30.* faster than max_rate = 10"):
         replay_golden(held, golden(0.0, 0.3, 0.0), slow, 10_000_000)
