@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import gc
 import mmap
 import os
-import resource
 import sys
 import time
 from dataclasses import dataclass
@@ -32,6 +30,7 @@ from edgerl.runtime.enums import FrameVerdict, Result
 from edgerl.runtime.frame_reader import FrameArguments, FrameReader
 from edgerl.runtime.job import Job, unpack_job
 from edgerl.runtime.processes import die_with_parent
+from edgerl.runtime.realtime import be_realtime
 from edgerl.runtime.structs import ActionMailbox, ObservationHeader, ObservationMailbox
 from edgerl.spec import PolicySpec
 
@@ -209,23 +208,6 @@ def _rest(descriptor: int) -> None:
         os.close(descriptor)
 
 
-def _be_realtime(arguments: Arguments) -> None:
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    if arguments.priority <= 0:
-        return
-    if arguments.realtime_limit_us > 0:
-        most_us = resource.getrlimit(resource.RLIMIT_RTTIME)[1]  # nobody may raise it, and a lower one is as good
-        limit_us = arguments.realtime_limit_us if most_us == resource.RLIM_INFINITY else most_us
-        limit_us = min(limit_us, arguments.realtime_limit_us)
-        resource.setrlimit(resource.RLIMIT_RTTIME, (limit_us, limit_us))
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(arguments.priority))
-    except OSError:  # not permitted here: it runs at ordinary priority, and the recording's inference times show it
-        return
-
-
 def main() -> int:
     """Serve; returns only when it failed, with the exit status."""
     arguments = _arguments()
@@ -236,7 +218,7 @@ def main() -> int:
         runner = load(job)
         median_ns, worst_ns = measure(runner)
         frames = _frames(arguments, job.engine.spec, runner, mailboxes)
-        _be_realtime(arguments)
+        be_realtime(arguments.priority, arguments.realtime_limit_us)
         core.say_ready(mailboxes.action, arguments.epoch, median_ns=median_ns, worst_ns=worst_ns)
         _rest(arguments.rest)
         serve(runner, job.engine.spec, mailboxes, arguments.epoch, frames.arguments if frames else None)
