@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from edgerl import cli, export_checkpoint, host_target, pack_files, save_export
+from tests import loop_parts
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "halfcheetah"
 
@@ -21,6 +23,15 @@ def control_folder(tmp_path_factory) -> Iterator[None]:
     """The sockets of runs lie in a folder of these tests, not among those of real robots."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RUNTIME_DIRECTORY", str(tmp_path_factory.mktemp("run")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def core(tmp_path_factory) -> Iterator[None]:
+    """The guardian and the backends of this tree are what every process of a run finds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGERL_CORE_DIR", str(loop_parts.core_folder(tmp_path_factory)))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]))
         yield
 
 

@@ -41,12 +41,7 @@ ME = pwd.getpwuid(os.getuid()).pw_name
 OPTIONS = RunOptions(control=ControlOptions("robot"), timeouts=loop_parts.impatient())
 
 
-@pytest.fixture(scope="module", autouse=True)
-def core(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EDGERL_CORE_DIR", str(loop_parts.core_folder(tmp_path_factory)))
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]))
-        yield
+pytestmark = pytest.mark.usefixtures("core")
 
 
 @pytest.fixture(autouse=True)

@@ -28,12 +28,7 @@ SPEC = loop_parts.spec_of(20 * MS)
 OPTIONS = RunOptions(arm=True)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def core(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EDGERL_CORE_DIR", str(loop_parts.core_folder(tmp_path_factory)))
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-        yield
+pytestmark = pytest.mark.usefixtures("core")
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -34,12 +33,7 @@ EPISODES = 12
 MS = 1_000_000
 
 
-@pytest.fixture(scope="module", autouse=True)
-def core(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EDGERL_CORE_DIR", str(loop_parts.core_folder(tmp_path_factory)))
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]))
-        yield
+pytestmark = pytest.mark.usefixtures("core")
 
 
 def packed(entry: str, folder: Path) -> Bundle:

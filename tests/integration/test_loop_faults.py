@@ -29,12 +29,7 @@ LOCKSTEP = RunOptions(realtime_s=0.0, arm=True)
 NOTHING = np.zeros(3, np.float32)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def core(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EDGERL_CORE_DIR", str(loop_parts.core_folder(tmp_path_factory)))
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]))
-        yield
+pytestmark = pytest.mark.usefixtures("core")
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,12 +25,7 @@ TICKS = RunOptions(ticks=100)
 DUMPS = RunOptions(ticks=100, keep=Keep(ticks=False))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def core(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EDGERL_CORE_DIR", str(loop_parts.core_folder(tmp_path_factory)))
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]))
-        yield
+pytestmark = pytest.mark.usefixtures("core")
 
 
 @pytest.fixture

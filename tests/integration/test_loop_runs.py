@@ -33,11 +33,7 @@ SWING = np.array([0.3, -0.8, -0.2])
 LOCKSTEP = RunOptions(realtime_s=0.0, arm=True)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def core(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EDGERL_CORE_DIR", str(loop_parts.core_folder(tmp_path_factory)))
-        yield
+pytestmark = pytest.mark.usefixtures("core")
 
 
 @pytest.fixture(autouse=True)

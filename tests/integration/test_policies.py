@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,12 +25,7 @@ LOAD = loop_parts.load_of(SPEC, loop_parts.linear(SPEC, np.zeros(3), bias=0.5))
 JOB = Job(LOAD.engine, LOAD.golden)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def core_of_this_tree(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EDGERL_CORE_DIR", str(loop_parts.core_folder(tmp_path_factory)))
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]))
-        yield
+pytestmark = pytest.mark.usefixtures("core")
 
 
 class Run:
