@@ -147,6 +147,16 @@ def test_no_time_means_no_movement():
     assert written == [0.5, 0.5, 0.5]
 
 
+def test_the_safe_command_is_in_reach_at_once_where_neither_time_nor_a_limit_is_between():
+    verdicts, written = one(channel(safe=0.25), [0.75, math.nan], times=[S, S], on_reject=Source.SAFE)
+    assert verdicts[1] == Verdict.NOT_FINITE | Verdict.REJECTED
+    assert written == [0.75, 0.25]
+
+
+def test_with_nothing_written_there_is_nothing_to_brake_from():
+    assert one(channel(acceleration=1.0, safe=0.25), [2.0], on_reject=Source.SAFE)[1] == [0.25]
+
+
 def test_time_that_runs_backwards_means_no_movement():
     assert one(channel(rate=1.0), [0.5, 0.75], times=[2 * S, S])[0][1] == Verdict.RATE | Verdict.REJECTED
 
