@@ -94,7 +94,7 @@ class SupervisedLoop:
 
     def _start(self) -> None:
         settings, load, options = self.settings, self.settings.load, self.settings.options
-        self.layout = layout_of(load.engine.spec)
+        self.layout = layout_of(load.engine.spec, load.envelope)
         self.config = config = configure(load, options)
         config.cpu = settings.placement.guardian
         settings.adjust(config)

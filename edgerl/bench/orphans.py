@@ -53,7 +53,7 @@ def supervisor_deaths(setting: Setting, kind: FaultKind, count: int) -> Iterator
 
 
 def _supervisor_death(setting: Setting, kind: FaultKind, bundle: Bundle, path: Path) -> Trials | None:
-    layout = layout_of(bundle.manifest.spec)
+    layout = layout_of(bundle.manifest.spec, bundle.manifest.envelope)
     how = RobotSettings(MS, 30_000, RunOptions().plant_priority, setting.processors.other)
     folder = setting.folder / f"orphan-{time.monotonic_ns()}"
     folder.mkdir()

@@ -16,19 +16,24 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgerl import canonical
-from edgerl.envelope.check import MAX_WINDOW, SCHEMA, mismatches, problems
+from edgerl.envelope.check import SCHEMA, mismatches, problems
 from edgerl.envelope.joints import Gains, channel_names, closes_loop
 from edgerl.envelope.ladder import Ladder as Ladder
 from edgerl.envelope.ladder import hold_limit_ns
 from edgerl.envelope.operator import Operator, operator_mismatches
+from edgerl.envelope.state import StateSet
+from edgerl.envelope.watchdog import Watchdog
 from edgerl.errors import EnvelopeError
 from edgerl.frame_inputs import frame_inputs
+from edgerl.runtime.enums import MAX_WINDOW
 from edgerl.spec import Action, PolicySpec
 
 OnViolation = Literal["reject", "saturate"]
 OnReject = Literal["hold", "safe", "lapse"]
 InnerLaw = Literal["hold", "interpolate"]
 """Between two actions of a policy that is slower than the base tick: the last one, or a straight line to it."""
+Clock = Literal["grid", "robot"]
+"""What begins a tick: the controller's own clock, or the arrival of the robot's state."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,8 @@ class Envelope:
     valid_for_ns: int
     """How long the robot may act on a command."""
     state_timeout_ns: int
-    """Lockstep: without a new robot state for this long the loop faults. On the grid a missing state is a bad tick."""
+    """Without a new robot state for this long the loop faults in lockstep, and has a bad tick on the robot's clock. On
+    the grid a missing state is a bad tick."""
     allow_lockstep: bool
     """Whether the robot may stop time and wait for commands; only a simulation can."""
     frames: FrameLimits | None = canonical.added(None)
@@ -122,6 +128,10 @@ class Envelope:
     """Base ticks from an observation to the tick in which its action takes effect; see :func:`action_delay_of`."""
     inference_timeout_ns: int | None = canonical.added(None)
     """A policy that owes an answer for this long is at fault; None: only late actions are counted."""
+    clock: Clock = canonical.added("grid")
+    state: StateSet | None = canonical.added(None)
+    """Limits of what the robot measures, and where the policy may be armed; None: anything finite."""
+    watchdog: Watchdog | None = canonical.added(None)
 
     def __post_init__(self) -> None:
         for problem in problems(self):

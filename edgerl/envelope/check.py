@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING
 from edgerl.envelope.joints import channel_names, closes_loop, law_problems, takes_gains
 from edgerl.envelope.ladder import MAX_TIME_NS, hold_mismatches, ladder_problems
 from edgerl.envelope.operator import operator_mismatches, operator_problems
+from edgerl.envelope.state import state_mismatches, state_problems
+from edgerl.envelope.watchdog import watchdog_mismatches, watchdog_problems
 from edgerl.frame_inputs import frame_inputs
+from edgerl.runtime.enums import MAX_WINDOW
 
 if TYPE_CHECKING:
     from edgerl.envelope import ChannelLimits, Envelope, Prepare
@@ -23,8 +26,6 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 """Version of the file and of the form in the manifest."""
-MAX_WINDOW = 1024
-"""Ticks that the degrade bucket can look back on; the guardian has memory for these."""
 MAX_CHANNELS = 256
 """Command channels that the guardian has memory for."""
 
@@ -57,6 +58,8 @@ def problems(envelope: Envelope) -> Iterator[str]:
             yield f"{name} is {_seconds(value)}, valid is {'more than 0' if low else '0'} to {_seconds(MAX_TIME_NS)}"
     yield from ladder_problems(envelope.ladder)
     yield from operator_problems(envelope.operator)
+    yield from state_problems(envelope.state)
+    yield from watchdog_problems(envelope.watchdog, envelope.state)
     yield from _gain_problems(envelope)
     if envelope.prepare is not None:
         yield from _prepare_problems(envelope.prepare, len(envelope.channels))
@@ -123,6 +126,7 @@ def mismatches(envelope: Envelope, spec: PolicySpec) -> Iterator[str]:
     if envelope.frames is not None and not frames:
         yield "it has limits for images ([frames]), and the policy observes none"
     yield from operator_mismatches(envelope.operator, spec)
+    yield from state_mismatches(envelope.state, spec)
     yield from _delay_mismatches(envelope, spec)
     yield from law_problems(spec)
     yield from _law_mismatches(envelope, spec)
@@ -130,6 +134,7 @@ def mismatches(envelope: Envelope, spec: PolicySpec) -> Iterator[str]:
         yield from _pose_mismatches(envelope.channels, envelope.prepare.pose, spec)
     if spec.period_ns is not None:
         yield from _time_mismatches(envelope, spec.period_ns)
+        yield from watchdog_mismatches(envelope.watchdog, spec.period_ns)
         meaning = "torque" if closes_loop(spec) else spec.action.meaning
         if spec.action.kind == "continuous" and meaning != "position":
             what = "of unknown meaning" if meaning == "opaque" else f"a {meaning}"

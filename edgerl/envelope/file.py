@@ -13,6 +13,7 @@ from typing import Final, get_args
 
 from edgerl.envelope import (
     ChannelLimits,
+    Clock,
     Degrade,
     Envelope,
     FrameLimits,
@@ -36,6 +37,8 @@ from edgerl.envelope.law_file import (
     read_prepare,
 )
 from edgerl.envelope.operator_file import read_operator
+from edgerl.envelope.state_file import read_state
+from edgerl.envelope.watchdog_file import read_watchdog
 from edgerl.errors import EnvelopeError
 from edgerl.spec import Action, PolicySpec
 from edgerl.toml import Table, parse_toml, read_toml
@@ -43,6 +46,7 @@ from edgerl.toml import Table, parse_toml, read_toml
 _LOOP: Final = (
     *("budget_s", "valid_for_s", "state_timeout_s", "allow_lockstep", "degrade", "action_delay"),
     "inference_timeout_s",
+    "clock",
 )
 _TOP: Final = (
     "schema",
@@ -53,6 +57,8 @@ _TOP: Final = (
     "ladder",
     "frames",
     "operator",
+    "state",
+    "watchdog",
     "default",
     "channels",
     *LAW_TABLES,
@@ -90,6 +96,7 @@ def _read(table: Table, spec: PolicySpec) -> Envelope:
     loop = table.table("loop", _LOOP)
     degrade = loop.table("degrade", ("misses", "of_ticks"))
     try:
+        prepare = read_prepare(table, spec)
         envelope = Envelope(
             schema=schema,
             origin="file",
@@ -103,13 +110,16 @@ def _read(table: Table, spec: PolicySpec) -> Envelope:
             state_timeout_ns=nanoseconds(loop, "state_timeout_s"),
             allow_lockstep=loop.boolean("allow_lockstep") if "allow_lockstep" in loop else False,
             inner_law=read_inner_law(table),
-            prepare=read_prepare(table, spec),
+            prepare=prepare,
             safe_gains=read_gains(table, "gains", channel_names(spec.action), spec),
             damp_kd=read_damping(table, channel_names(spec.action)),
             frames=_frames(table),
             operator=read_operator(table, spec),
             action_delay=loop.integer("action_delay") if "action_delay" in loop else None,
             inference_timeout_ns=nanoseconds(loop, "inference_timeout_s") if "inference_timeout_s" in loop else None,
+            clock=loop.choice("clock", get_args(Clock)) if "clock" in loop else "grid",
+            state=read_state(table, spec, prepare),
+            watchdog=read_watchdog(table),
         )
         check_envelope(envelope, spec)
     except EnvelopeError as error:

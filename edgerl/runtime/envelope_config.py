@@ -16,7 +16,7 @@ from edgerl.envelope.ladder import Ladder as FallbackLadder
 from edgerl.envelope.operator import Operator
 from edgerl.errors import LoopError
 from edgerl.runtime.core import command_channel
-from edgerl.runtime.enums import InnerLaw, LadderClass, OnViolation, Role, Source
+from edgerl.runtime.enums import Clock, InnerLaw, LadderClass, OnViolation, Role, Source
 from edgerl.runtime.layout import Layout
 from edgerl.runtime.structs import CommandChannel, Config, Ladder, OperatorChannel, Rung
 from edgerl.spec import PolicySpec
@@ -24,6 +24,7 @@ from edgerl.spec import PolicySpec
 ON_REJECT = {"hold": Source.HOLD, "safe": Source.SAFE, "lapse": Source.LAPSE}
 _DO = {**ON_REJECT, "damp": Source.DAMP, "standby": Source.STANDBY}
 _ON_VIOLATION = {"reject": OnViolation.REJECT, "saturate": OnViolation.SATURATE}
+_CLOCK = {"grid": Clock.GRID, "robot": Clock.ROBOT}
 _INNER = {"hold": InnerLaw.HOLD, "interpolate": InnerLaw.INTERPOLATE}
 
 
@@ -93,6 +94,7 @@ def apply_envelope(config: Config, envelope: Envelope, spec: PolicySpec, layout:
     config.inference_timeout_ns = envelope.inference_timeout_ns or 0
     config.on_reject = ON_REJECT[envelope.on_reject]
     config.inner_law = _INNER[envelope.inner_law]
+    config.clock = _CLOCK[envelope.clock]
     if envelope.prepare is not None:
         config.prepare_ns, config.blend_ns = envelope.prepare.duration_ns, envelope.prepare.blend_ns
     _apply_ladders(config, envelope.ladder)

@@ -13,13 +13,14 @@ import math
 from dataclasses import dataclass
 
 from edgerl import canonical
+from edgerl.envelope import Envelope
 from edgerl.envelope.joints import channel_names, command_fields, law_problems
+from edgerl.envelope.state import all_state_channels
 from edgerl.errors import LoopError
 from edgerl.frame_inputs import frame_inputs
 from edgerl.runtime.channels import NO_UNIT as NO_UNIT  # noqa: PLC0414  (read from here)
 from edgerl.runtime.channels import Channel as Channel  # noqa: PLC0414
 from edgerl.runtime.enums import MAX_COMMANDS, MAX_FRAME_BYTES, MAX_STATES
-from edgerl.runtime.state_channels import state_channels
 from edgerl.spec import ITEM_BYTES, Dtype, PolicySpec
 
 
@@ -52,17 +53,17 @@ class Layout:
         return hashlib.sha256(canonical.dumps(self).encode()).digest()
 
 
-def layout_of(spec: PolicySpec) -> Layout:
+def layout_of(spec: PolicySpec, envelope: Envelope | None = None) -> Layout:
     """Return the layout that a policy's robot must have.
 
-    State channels are those of :func:`edgerl.runtime.state_channels.state_channels`; commands are those of
-    :func:`edgerl.envelope.joints.command_fields`.
+    State channels are those of :func:`edgerl.runtime.state_channels.state_channels`, then those that only the envelope
+    names; commands are those of :func:`edgerl.envelope.joints.command_fields`.
 
     Raises:
         LoopError: A term does not say what it measures, an inner law lacks its gains, or the channels do not fit one
             datagram, or a frame the frame port.
     """
-    state = state_channels(spec)
+    state = all_state_channels(spec, envelope.state if envelope else None)
     for problem in law_problems(spec):
         raise LoopError(f"The policy cannot be run: {problem}.")
     command = tuple(Channel(field.name, field.unit or NO_UNIT) for field in command_fields(spec))

@@ -45,6 +45,7 @@ from edgerl.runtime.result import RunResult, Scheduling, counts_of
 from edgerl.runtime.robots import GymRobot, PlantProcess, PlantSettings, parse_robot
 from edgerl.runtime.segments import ring_capacity
 from edgerl.runtime.session import Session, Terms
+from edgerl.runtime.state_config import apply_state
 from edgerl.runtime.structs import Config
 from edgerl.runtime.supervisor import BYE_FAULT, BYE_FINISHED, BYE_STOPPED, Supervisor, Timeouts
 from edgerl.runtime.tally import Tally
@@ -105,7 +106,8 @@ class RunOptions:
     spin_ns: int = 50_000
     """The last part of each sleep that is spun."""
     heartbeat_timeout_ns: int = 2_000_000_000
-    """The guardian goes down its ladder when its supervisor is silent for this long."""
+    """The guardian goes down its ladder when its supervisor is silent for this long; the bundle's own time, where its
+    envelope gives one, goes before it."""
     timeouts: Timeouts = field(default_factory=Timeouts)
     keep: Keep = field(default_factory=Keep)
     """What is written of the ticks."""
@@ -164,7 +166,7 @@ def run_load(
     check_envelope(load.envelope, spec)
     if shadow is not None:
         check_newcomer(shadow, load)
-    layout = layout_of(spec)
+    layout = layout_of(spec, load.envelope)
     config = configure(load, options)
     course = _course(options, load.envelope, config, gym=isinstance(target, GymRobot), robot=robot)
     with contextlib.ExitStack() as stack:
@@ -311,8 +313,8 @@ def configure(load: Load, options: RunOptions) -> Config:
     """
     spec = load.engine.spec
     period_ns = _period_ns(spec)
-    config = core.new_config()
-    apply_envelope(config, load.envelope, spec, layout_of(spec))
+    config, layout = core.new_config(), layout_of(spec, load.envelope)
+    apply_envelope(config, load.envelope, spec, layout)
     config.production = int(options.production)
     config.lead_ns = min(1_000_000, period_ns // 20) if options.lead_ns is None else options.lead_ns
     config.spin_ns = min(options.spin_ns, period_ns // 20)
@@ -322,7 +324,8 @@ def configure(load: Load, options: RunOptions) -> Config:
     # A second, or several tries of a slow policy, each of which takes its period.
     config.arm_ticks = max(10, round(1e9 / period_ns), 5 * spec.robot.policy_divider)
     apply_terms(config, spec)
-    config.ring_capacity = ring_capacity(record_bytes(arrays_of(layout_of(spec), action_channels(spec))))
+    apply_state(config, load.envelope, layout)
+    config.ring_capacity = ring_capacity(record_bytes(arrays_of(layout, action_channels(spec))))
     config.priority, config.cpu = options.guardian_priority, options.cpu
     config.lock_memory = int(options.lock_memory)
     return config
