@@ -18,6 +18,7 @@ from edgerl.envelope.joints import channel_names, command_fields, law_problems
 from edgerl.envelope.state import all_state_channels
 from edgerl.errors import LoopError
 from edgerl.frame_inputs import frame_inputs
+from edgerl.operator_values import operator_values
 from edgerl.runtime.channels import NO_UNIT as NO_UNIT  # noqa: PLC0414  (read from here)
 from edgerl.runtime.channels import Channel as Channel  # noqa: PLC0414
 from edgerl.runtime.enums import MAX_COMMANDS, MAX_FRAME_BYTES, MAX_STATES
@@ -74,6 +75,11 @@ def layout_of(spec: PolicySpec, envelope: Envelope | None = None) -> Layout:
 def action_channels(spec: PolicySpec) -> tuple[Channel, ...]:
     """Return the channels of the policy's action; a command may have more, or others."""
     return tuple(Channel(name, spec.action.unit or NO_UNIT) for name in channel_names(spec.action))
+
+
+def operator_channels(spec: PolicySpec) -> tuple[Channel, ...]:
+    """Return the channels of what an operator wants, as the policy observes it."""
+    return tuple(Channel(value.name, value.unit or NO_UNIT) for value in operator_values(spec))
 
 
 def _frames(spec: PolicySpec) -> tuple[FrameChannel, ...]:

@@ -33,12 +33,12 @@ from edgerl.runtime.exchange import check_newcomer, newcomer_in
 from edgerl.runtime.frame_sources import FrameSources
 from edgerl.runtime.health import Health, fresh_ns
 from edgerl.runtime.interrupts import Interrupts, catch_interrupts
-from edgerl.runtime.layout import Layout, action_channels, layout_of
+from edgerl.runtime.layout import Layout, layout_of
 from edgerl.runtime.load import Load, check_machine, load_of
 from edgerl.runtime.notify import Notifier
 from edgerl.runtime.observation_config import apply_terms
 from edgerl.runtime.orders import Orders
-from edgerl.runtime.recording import SCHEMA, Header, arrays_of, record_bytes, this_machine
+from edgerl.runtime.recording import SCHEMA, Header, policy_arrays, record_bytes, this_machine
 from edgerl.runtime.recording.recorder import Keep, Kept, Recorder
 from edgerl.runtime.restarts import RestartLimits
 from edgerl.runtime.result import RunResult, Scheduling, counts_of
@@ -325,7 +325,7 @@ def configure(load: Load, options: RunOptions) -> Config:
     config.arm_ticks = max(10, round(1e9 / period_ns), 5 * spec.robot.policy_divider)
     apply_terms(config, spec)
     apply_state(config, load.envelope, layout)
-    config.ring_capacity = ring_capacity(record_bytes(arrays_of(layout, action_channels(spec))))
+    config.ring_capacity = ring_capacity(record_bytes(policy_arrays(layout, spec)))
     config.priority, config.cpu = options.guardian_priority, options.cpu
     config.lock_memory = int(options.lock_memory)
     return config
@@ -364,7 +364,7 @@ def recording_header(
         machine=this_machine(),
         guardian=guardian,
         same_clock=same_clock,
-        arrays=arrays_of(layout, action_channels(load.engine.spec)),
+        arrays=policy_arrays(layout, load.engine.spec),
     )
 
 

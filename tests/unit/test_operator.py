@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 from dataclasses import replace
 
 import pytest
 
 from edgerl import canonical
+from edgerl.backends import Engine
 from edgerl.envelope import Envelope, check_envelope, default_envelope
 from edgerl.envelope.file import parse_envelope
 from edgerl.envelope.operator import Operator, OperatorLimit
@@ -15,6 +17,11 @@ from edgerl.errors import EnvelopeError
 from edgerl.operator_values import OperatorValue, operator_indices, operator_values
 from edgerl.runtime import core
 from edgerl.runtime.envelope_config import _apply_operator
+from edgerl.runtime.layout import layout_of
+from edgerl.runtime.load import Load
+from edgerl.runtime.recording import policy_arrays, record_dtype
+from edgerl.runtime.run import RunOptions, configure
+from edgerl.runtime.structs import Ring
 from edgerl.spec import History, Input, PolicySpec, Term, opaque_term
 from tests import loop_parts
 from tests.loop_parts import MS
@@ -173,3 +180,13 @@ def test_the_guardian_is_told_the_same() -> None:
     untouched = core.new_config()
     _apply_operator(untouched, None)
     assert bytes(untouched) == bytes(core.new_config())
+
+
+def test_a_recording_has_a_place_for_what_the_operator_wants() -> None:
+    load = Load(Engine("onnxruntime", "here", "float32", "", WALKER, {}), b"", envelope(), "")
+    config, arrays = configure(load, RunOptions()), policy_arrays(layout_of(WALKER), WALKER)
+    record = record_dtype(arrays)
+    assert core.ring_bytes(config) == ctypes.sizeof(Ring) + config.ring_capacity * record.itemsize
+    assert [(one.name, one.unit) for one in arrays[-1].channels] == [
+        ("velocity[0]", "m/s"), ("velocity[1]", "m/s"), ("height", "m"),
+    ]  # fmt: skip

@@ -20,8 +20,9 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from edgerl.runtime.layout import Channel, Layout
+from edgerl.runtime.layout import Channel, Layout, action_channels, operator_channels
 from edgerl.runtime.structs import TickHeader
+from edgerl.spec import PolicySpec
 
 SCHEMA = 1
 """Of the header and of the topics; another one for every change of either."""
@@ -120,6 +121,11 @@ def arrays_of(
         Array("shadow", actions),
         Array("operator", operator),
     )
+
+
+def policy_arrays(layout: Layout, spec: PolicySpec) -> tuple[Array, ...]:
+    """Return the arrays of a ring record of a guardian that runs this policy on a robot with this layout."""
+    return arrays_of(layout, action_channels(spec), operator_channels(spec))
 
 
 def record_bytes(arrays: Iterable[Array]) -> int:
