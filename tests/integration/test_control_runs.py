@@ -6,12 +6,9 @@ import json
 import os
 import pwd
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,25 +17,22 @@ import pytest
 
 from edgerl.bundle.load import load_bundle
 from edgerl.envelope.operator import Operator
-from edgerl.errors import LoopError, NoSuchRun, PlatformError, RequestRefused, UnreadableFile
-from edgerl.runtime.control.client import Control, connect
+from edgerl.errors import LoopError, PlatformError, RequestRefused, UnreadableFile
+from edgerl.runtime.control.client import connect
 from edgerl.runtime.control.estop import send_estop
-from edgerl.runtime.control.listener import ControlOptions
-from edgerl.runtime.control.messages import RunStatus
 from edgerl.runtime.enums import Mode, Source
 from edgerl.runtime.layout import layout_of
 from edgerl.runtime.recording.read import read_recording
 from edgerl.runtime.restarts import RestartLimits
-from edgerl.runtime.result import RunResult
 from edgerl.runtime.robots import PlantProcess, PlantSettings
 from edgerl.runtime.run import RunOptions, run_load
 from tests import loop_parts
+from tests.asked_runs import OPTIONS, Going, command, going, policies
 from tests.loop_parts import MS
 
 CLOCKWORK = "loop_environment:Clockwork-v0"
 PENDULUM = loop_parts.spec_of(20 * MS)
 ME = pwd.getpwuid(os.getuid()).pw_name
-OPTIONS = RunOptions(control=ControlOptions("robot"), timeouts=loop_parts.impatient())
 
 
 pytestmark = pytest.mark.usefixtures("core")
@@ -61,63 +55,6 @@ def no_child_is_left():
 @pytest.fixture(scope="module")
 def load():
     return loop_parts.load_of(PENDULUM, loop_parts.linear(PENDULUM, np.zeros(3), bias=0.5))
-
-
-class Going:
-    """A run in a thread of its own, and a client of it."""
-
-    def __init__(self, load, robot: str, path: Path, options: RunOptions) -> None:
-        self.result: RunResult | None = None
-        self.error: BaseException | None = None
-        self._arguments = (load, robot, path, options)
-        self._thread = threading.Thread(target=self._live)
-        self._thread.start()
-        self.client = self._connect()
-
-    def _live(self) -> None:
-        try:
-            self.result = run_load(*self._arguments)
-        except BaseException as error:  # noqa: BLE001  the test looks at it
-            self.error = error
-
-    def _connect(self) -> Control:
-        while True:
-            try:
-                return connect("robot")
-            except NoSuchRun:  # noqa: PERF203
-                if not self._thread.is_alive():
-                    raise
-                time.sleep(0.005)
-
-    def until(self, reached: Callable[[RunStatus], bool], timeout_s: float = 20.0) -> RunStatus:
-        end = time.monotonic() + timeout_s
-        while not reached(status := self.client.status()):
-            assert time.monotonic() < end, status
-            time.sleep(0.02)
-        return status
-
-    def stage(self, name: str) -> RunStatus:
-        return self.until(lambda status: status.loop.stage == name)
-
-    def end(self) -> RunResult:
-        self._thread.join(20.0)
-        assert self.error is None, self.error
-        assert self.result is not None
-        return self.result
-
-
-@contextmanager
-def going(load, robot: str, path: Path, options: RunOptions = OPTIONS) -> Iterator[Going]:
-    run = Going(load, robot, path, options)
-    try:
-        yield run
-    finally:
-        if run._thread.is_alive():
-            with connect("robot") as other:
-                other.own(take=True)
-                other.stop()
-        run._thread.join(20.0)
-        run.client.close()
 
 
 @pytest.fixture
@@ -309,17 +246,6 @@ def test_a_dead_mans_switch_must_be_held_to_arm_and_to_stay_armed(robot, tmp_pat
         assert run.stage("stopped").loop.fault == "dead_man"
 
 
-def policies() -> list[int]:
-    """Return the process ids of the policies."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        with suppress(OSError):
-            if folder.name.isdecimal() and b"edgerl.runtime.policy_process" in (folder / "cmdline").read_bytes():
-                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-                found += [int(folder.name)] if parent == os.getpid() else []
-    return found
-
-
 def test_an_estop_ends_a_run_that_does_not_stay_and_names_who(load, tmp_path) -> None:
     with going(load, f"gym:{CLOCKWORK}", tmp_path / "run") as run:
         run.stage("running")
@@ -425,10 +351,6 @@ def test_a_watchdog_that_is_not_there_refuses_the_run(load, tmp_path) -> None:
     options = replace(OPTIONS, watchdog=str(tmp_path / "none"))
     with pytest.raises(PlatformError, match="cannot be opened"):
         run_load(load, f"gym:{CLOCKWORK}", tmp_path / "run", options)
-
-
-def command(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "edgerl", *words], capture_output=True, text=True, check=False)
 
 
 def test_the_commands_ask_and_answer_as_the_page_says(load, robot, tmp_path) -> None:
