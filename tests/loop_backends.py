@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 
 from edgerl.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeRunner
 
 GOOD = 50 + 8 + 200 + 10
 """Warm-up, golden set, measured ones, and some ticks."""
+SLOWER, ASLEEP, BUSY = 1, 2, 3
+"""Moods of a moody policy."""
 
 
 class _Failing:
@@ -47,3 +50,49 @@ class Hanging(OnnxRuntimeBackend):
 
     def load(self, engine):
         return _Hanging(OnnxRuntimeRunner(next(iter(engine.files.values())), engine.spec))
+
+
+class _Moody:
+    """A runner that does as the whole part of the first observed value says: 0 is well."""
+
+    takes_s = 0.0
+
+    def __init__(self, runner: OnnxRuntimeRunner) -> None:
+        self._runner = runner
+        self.inputs, self.outputs, self.state = runner.inputs, runner.outputs, runner.state
+        self.reset = runner.reset
+        self._observed = runner.inputs["observation"]
+
+    def infer(self) -> None:
+        mood = int(self._observed[0, 0])
+        if mood == ASLEEP:
+            time.sleep(3600)
+        compute(3600 if mood == BUSY else 3 * self.takes_s if mood == SLOWER else self.takes_s)
+        self._runner.infer()
+
+
+def compute(seconds: float) -> None:
+    """Use the processor, as a network does."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        pass
+
+
+class _Seeing(_Moody):
+    takes_s = 0.015
+
+
+class Moody(OnnxRuntimeBackend):
+    name = "moody"
+
+    def load(self, engine):
+        return _Moody(OnnxRuntimeRunner(next(iter(engine.files.values())), engine.spec))
+
+
+class Seeing(OnnxRuntimeBackend):
+    """Takes 15 ms for an answer."""
+
+    name = "seeing"
+
+    def load(self, engine):
+        return _Seeing(OnnxRuntimeRunner(next(iter(engine.files.values())), engine.spec))

@@ -7,10 +7,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from edgerl.errors import PortError
 from edgerl.runtime.layout import Layout
 from edgerl.runtime.robot_port import RobotCommand, RobotDescription, RobotState
 from edgerl.runtime.wire import StateFlag
+from tests.loop_backends import SLOWER
 
 MS = 1_000_000
 
@@ -59,6 +62,22 @@ class Endless(Obedient):
     """Is never done."""
 
     done_after = 10**9
+
+
+class Swinging(Endless):
+    """Its three states are never the same twice."""
+
+    def read(self, state: RobotState) -> None:
+        super().read(state)
+        state.values[:] = np.sin(0.013 * self.reads), np.cos(0.017 * self.reads), 1e-5 * self.reads
+
+
+class SlowingDown(Endless):
+    """Its first state lets a moody policy take longer for one answer, long after it was armed."""
+
+    def read(self, state: RobotState) -> None:
+        super().read(state)
+        state.values[0] = SLOWER if 400 <= self.driven < 440 else 0.5
 
 
 class Lockstep(Obedient):
