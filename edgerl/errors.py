@@ -49,6 +49,7 @@ EdgerlError                    exit 1
 └── GateFailed                 exit 3: everything ran, and the answer is no
     ├── ParityFailed           the export does not act as trained
     ├── RequestRefused         a run does not do what it was asked
+    ├── PolicyTooSlow          it cannot answer in the time that its envelope leaves it
     ├── VerificationFailed     a bundle does not hold what it claims
     └── EnvelopeRejectsPolicy  the limits would stop the policy's own golden actions
 ```
@@ -364,6 +365,13 @@ class ParityFailed(GateFailed):
 
 class RequestRefused(GateFailed):
     """A run was asked for something and did not do it; the message is the run's own."""
+
+
+class PolicyTooSlow(GateFailed):
+    """One inference takes longer than the envelope leaves the policy; it is never armed."""
+
+    def __init__(self, took: str, allowed: str, remedy: str) -> None:
+        super().__init__(f"The policy is too slow: {took}, and {allowed}. It was not armed. {remedy}")
 
 
 class VerificationFailed(GateFailed):

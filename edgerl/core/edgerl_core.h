@@ -530,7 +530,8 @@ typedef struct erl_action_mailbox {
     _Atomic uint64_t ready_epoch; /* set once the golden set has passed */
     _Atomic uint64_t median_ns;   /* of inferences while warming up; written before ready_epoch */
     _Atomic uint64_t worst_ns;
-    uint64_t reserved[3];
+    _Atomic uint64_t measured;    /* how many these were */
+    uint64_t reserved[2];
     _Atomic uint64_t words[sizeof(erl_action) / 8];
     _Atomic uint64_t frames[ERL_FRAME_VERDICTS]; /* observations, by erl_frame_verdict */
     _Atomic uint64_t oldest_frame_ns; /* largest age of a frame that was taken, not in lockstep */
@@ -699,10 +700,11 @@ ERL_API uint32_t erl_observation_wait(const erl_observation_mailbox *mailbox, ui
                                       erl_observation_header *header, void *record, uint32_t bytes);
 ERL_API uint32_t erl_action_post(erl_action_mailbox *mailbox, uint64_t epoch, uint64_t sequence, uint64_t infer_ns,
                                  const float *values, uint32_t count, const float *raw, uint32_t raw_count);
-ERL_API void erl_action_measured(erl_action_mailbox *mailbox, uint64_t median_ns, uint64_t worst_ns);
+ERL_API void erl_action_measured(erl_action_mailbox *mailbox, uint64_t median_ns, uint64_t worst_ns, uint64_t count);
 ERL_API void erl_action_ready(erl_action_mailbox *mailbox, uint64_t epoch);
 ERL_API uint64_t erl_action_ready_epoch(const erl_action_mailbox *mailbox);
-ERL_API void erl_action_times(const erl_action_mailbox *mailbox, uint64_t *median_ns, uint64_t *worst_ns);
+ERL_API void erl_action_times(const erl_action_mailbox *mailbox, uint64_t *median_ns, uint64_t *worst_ns,
+                              uint64_t *count);
 
 /* Frames. A segment is zeros of erl_frame_segment_bytes (0: no such frame), then created, then its writer admitted.
  * Post: ERL_BAD where another writer was admitted since. Read: the newest one, ERL_OK, ERL_EMPTY or ERL_TORN. */

@@ -254,6 +254,7 @@ static const struct {
     FIELD(erl_action_mailbox, ready_epoch),
     FIELD(erl_action_mailbox, median_ns),
     FIELD(erl_action_mailbox, worst_ns),
+    FIELD(erl_action_mailbox, measured),
     FIELD(erl_action_mailbox, reserved),
     FIELD(erl_action_mailbox, words),
     FIELD(erl_action_mailbox, frames),

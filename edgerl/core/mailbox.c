@@ -141,14 +141,16 @@ uint32_t erl_action_take(const erl_action_mailbox *mailbox, uint32_t *seen, erl_
 }
 
 /* Before erl_action_ready: whoever has seen the epoch sees the times of its process. */
-void erl_action_measured(erl_action_mailbox *mailbox, uint64_t median_ns, uint64_t worst_ns) {
+void erl_action_measured(erl_action_mailbox *mailbox, uint64_t median_ns, uint64_t worst_ns, uint64_t count) {
     atomic_store_explicit(&mailbox->median_ns, median_ns, memory_order_relaxed);
     atomic_store_explicit(&mailbox->worst_ns, worst_ns, memory_order_relaxed);
+    atomic_store_explicit(&mailbox->measured, count, memory_order_relaxed);
 }
 
-void erl_action_times(const erl_action_mailbox *mailbox, uint64_t *median_ns, uint64_t *worst_ns) {
+void erl_action_times(const erl_action_mailbox *mailbox, uint64_t *median_ns, uint64_t *worst_ns, uint64_t *count) {
     *median_ns = atomic_load_explicit(&mailbox->median_ns, memory_order_relaxed);
     *worst_ns = atomic_load_explicit(&mailbox->worst_ns, memory_order_relaxed);
+    *count = atomic_load_explicit(&mailbox->measured, memory_order_relaxed);
 }
 
 void erl_action_ready(erl_action_mailbox *mailbox, uint64_t epoch) {

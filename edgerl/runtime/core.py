@@ -139,10 +139,10 @@ _SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     "erl_ring_read": (_U32, [_P, _U64, _P, _U32]),
     "erl_observation_wait": (_U32, [_P, _P, _U64, _P, _P, _U32]),
     "erl_action_post": (_U32, [_P, _U64, _U64, _U64, _P, _U32, _P, _U32]),
-    "erl_action_measured": (None, [_P, _U64, _U64]),
+    "erl_action_measured": (None, [_P, _U64, _U64, _U64]),
     "erl_action_ready": (None, [_P, _U64]),
     "erl_action_ready_epoch": (_U64, [_P]),
-    "erl_action_times": (None, [_P, _P, _P]),
+    "erl_action_times": (None, [_P, _P, _P, _P]),
     "erl_frame_segment_bytes": (_U64, [_U64]),
     "erl_frame_create": (None, [_P, _U64]),
     "erl_frame_admit": (None, [_P, _U64]),
@@ -297,9 +297,9 @@ def post_action(
     )
 
 
-def say_ready(mailbox: int, epoch: int, *, median_ns: int = 0, worst_ns: int = 0) -> None:
+def say_ready(mailbox: int, epoch: int, *, median_ns: int = 0, worst_ns: int = 0, measured: int = 0) -> None:
     """Say that the policy of this epoch is warm and has passed its golden set, and how long it took to infer."""
-    library().erl_action_measured(mailbox, median_ns, worst_ns)
+    library().erl_action_measured(mailbox, median_ns, worst_ns, measured)
     library().erl_action_ready(mailbox, epoch)
 
 
@@ -308,11 +308,11 @@ def ready_epoch(mailbox: int) -> int:
     return int(library().erl_action_ready_epoch(mailbox))
 
 
-def inference_times(mailbox: int) -> tuple[int, int]:
-    """Return median and longest inference in [ns] of the policy that said it is ready, while it warmed up."""
-    median_ns, worst_ns = ctypes.c_uint64(), ctypes.c_uint64()
-    library().erl_action_times(mailbox, ctypes.addressof(median_ns), ctypes.addressof(worst_ns))
-    return median_ns.value, worst_ns.value
+def inference_times(mailbox: int) -> tuple[int, int, int]:
+    """Return median and longest inference in [ns] of the policy that said it is ready, and how many were measured."""
+    median_ns, worst_ns, measured = ctypes.c_uint64(), ctypes.c_uint64(), ctypes.c_uint64()
+    library().erl_action_times(mailbox, *(ctypes.addressof(one) for one in (median_ns, worst_ns, measured)))
+    return median_ns.value, worst_ns.value, measured.value
 
 
 def create_datagram_mailbox(mailbox: int) -> None:

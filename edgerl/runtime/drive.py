@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from edgerl.errors import GuardianError, LoopError, PolicyProcessError, PortError
+from edgerl.errors import GuardianError, LoopError, PolicyProcessError, PolicyTooSlow, PortError
 from edgerl.runtime import standing
 from edgerl.runtime.control.messages import Stage
 from edgerl.runtime.course import Course, End, Progress
@@ -70,6 +70,8 @@ class Drive:
         self.stage: Stage = "loading"
         self._since = time.monotonic()
         self.message = ""
+        self.warning = ""
+        """What the policy's own measurement says against it, where it may be armed all the same."""
         self._by_itself = course.arms
         self._arm_sent = False
         self._disarming = False
@@ -86,6 +88,7 @@ class Drive:
 
         Raises:
             PolicyProcessError: The policy process did not get ready.
+            PolicyTooSlow: It cannot answer in the time that the envelope leaves it.
             LoopError: The guardian did not arm, in a run that arms by itself.
             PortError: The robot's process ended before.
             GuardianError: It died before it was armed.
@@ -160,6 +163,7 @@ class Drive:
         if self._policies.candidate_obituary:
             raise PolicyProcessError(f"The shadow's process did not get ready: it {self._policies.candidate_obituary}")
         if self._policies.ready and self._policies.describe_candidate() != "loading":
+            self.warning = self._supervisor.judge_speed()
             if self._by_itself:
                 self._begin_arming()
             else:
@@ -258,8 +262,8 @@ class Drive:
             return f"{self._fault_message(status)} Find out why; then edgerl rearm resets it and arms."
         if self.stage != "waiting":
             return f"It is {self.stage} already."
-        if not self._policies.ready:
-            return self._no_policy()
+        if trouble := self._policy_trouble():
+            return trouble
         self._begin_arming()
         return ""
 
@@ -267,8 +271,8 @@ class Drive:
         """Reset the fault, and begin to put the policy in charge; returns why not, where that cannot be."""
         if self.stage != "stopped":
             return self.arm()
-        if not self._policies.ready:
-            return self._no_policy()
+        if trouble := self._policy_trouble():
+            return trouble
         self._begin_arming()
         self._supervisor.request(Request.RESET)
         return ""
@@ -296,8 +300,14 @@ class Drive:
             self._interrupts.interrupt()
         return ""
 
-    def _no_policy(self) -> str:
+    def _policy_trouble(self) -> str:
         """Never armed when it is ready at last: nobody may be looking at the robot any more."""
+        if self._policies.ready:
+            try:  # it may have come in place of one that died, and have found the machine busy
+                self.warning = self._supervisor.judge_speed()
+            except PolicyTooSlow as error:
+                return str(error)
+            return ""
         next_step = (
             "Start the run again" if self._policies.final else "Ask again when edgerl status says that it is ready"
         )

@@ -35,6 +35,8 @@ class InferenceTimes:
 
     median_ns: int
     worst_ns: int
+    n: int
+    """Inferences that were measured."""
 
 
 class PolicyProcess:

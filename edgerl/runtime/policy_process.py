@@ -106,8 +106,11 @@ def load(job: Job) -> Runner:
     return runner
 
 
-def measure(runner: Runner) -> tuple[int, int]:
-    """Return median and longest time of an inference in [ns], with the inputs that are there, and reset the runner."""
+def measure(runner: Runner) -> tuple[int, int, int]:
+    """Return median and longest time of an inference in [ns], with the inputs that are there, and of how many.
+
+    The runner is reset afterwards.
+    """
     times: list[int] = []
     begin_ns = before_ns = time.monotonic_ns()
     while len(times) < MEASURED and before_ns - begin_ns < MEASURED_NS:
@@ -116,7 +119,7 @@ def measure(runner: Runner) -> tuple[int, int]:
         times.append(now_ns - before_ns)
         before_ns = now_ns
     runner.reset()
-    return sorted(times)[len(times) // 2], max(times)
+    return sorted(times)[len(times) // 2], max(times), len(times)
 
 
 def serve(
@@ -216,10 +219,10 @@ def main() -> int:
         job = unpack_job(_content(arguments.job))
         mailboxes = Mailboxes(arguments, job.engine.spec)
         runner = load(job)
-        median_ns, worst_ns = measure(runner)
+        median_ns, worst_ns, measured = measure(runner)
         frames = _frames(arguments, job.engine.spec, runner, mailboxes)
         be_realtime(arguments.priority, arguments.realtime_limit_us)
-        core.say_ready(mailboxes.action, arguments.epoch, median_ns=median_ns, worst_ns=worst_ns)
+        core.say_ready(mailboxes.action, arguments.epoch, median_ns=median_ns, worst_ns=worst_ns, measured=measured)
         _rest(arguments.rest)
         serve(runner, job.engine.spec, mailboxes, arguments.epoch, frames.arguments if frames else None)
     except _GoldenFailed as error:

@@ -138,6 +138,7 @@ def run(
         PlatformError: Not Linux, the package has no core, or the bundle is for another processor.
         LoopError: The robot, the guardian or a policy process did not start, the guardian did not arm, or the shadow's
             policy does not fit this run.
+        PolicyTooSlow: The policy cannot answer in the time that its envelope leaves it.
         EnvelopeError: The envelope does not fit the policy.
         OutputError: The recording exists or cannot be written.
     """
@@ -216,7 +217,15 @@ def run_load(
             process.finish(patience_s=FAREWELL_S)
         kept = recorder.close()
         return _result(
-            end, load, supervisor, header=header, kept=kept, tally=recorder.tally, connected=connected, options=options
+            end,
+            load,
+            supervisor,
+            header=header,
+            kept=kept,
+            tally=recorder.tally,
+            connected=connected,
+            options=options,
+            warning=drive.warning,
         )
 
 
@@ -378,6 +387,7 @@ def _result(
     tally: Tally,
     connected: Connection,
     options: RunOptions,
+    warning: str,
 ) -> RunResult:
     process, status, names = (
         connected.process,
@@ -410,6 +420,6 @@ def _result(
         recording_trouble=kept.trouble,
         bundle=load.bundle,
         driver=process.end if isinstance(process, DriverProcess) else None,
-        warnings=connected.warnings,
+        warnings=(*connected.warnings, *filter(None, (warning,))),
         frames=supervisor.frame_counts(),
     )

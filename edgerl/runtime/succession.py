@@ -11,7 +11,7 @@ from typing import Protocol
 
 from edgerl.runtime.enums import Event, Mode
 from edgerl.runtime.job import Job
-from edgerl.runtime.policies import Changes, PolicyProcess
+from edgerl.runtime.policies import Changes, InferenceTimes, PolicyProcess
 from edgerl.runtime.restarts import RestartLimits, Restarts
 from edgerl.runtime.structs import Status
 
@@ -65,6 +65,11 @@ class Succession:
     def ready(self) -> bool:
         """Whether the acting policy is warm and has passed its golden set."""
         return self._roles.acting is not None and self._roles.acting.ready
+
+    @property
+    def inference(self) -> InferenceTimes | None:
+        """What the acting policy measured of itself; None before it is ready."""
+        return self._roles.acting.inference if self._roles.acting is not None else None
 
     @property
     def candidate_ready(self) -> bool:

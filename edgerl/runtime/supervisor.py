@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from edgerl.errors import GuardianError
 from edgerl.runtime import core
+from edgerl.runtime.answer_time import answer_time_of, judge_speed
 from edgerl.runtime.enums import CAUSE_COUNT, MAX_COMMANDS, Phase, Request, Result
 from edgerl.runtime.frame_counts import FrameCounts, describe_frames, read_frame_counts
 from edgerl.runtime.frame_sources import FrameSources
@@ -140,6 +141,17 @@ class Supervisor:
     def policy_pid(self) -> int:
         """Process id of the acting policy; 0 for none."""
         return self._policies.acting.pid if self._policies.acting is not None else 0
+
+    def judge_speed(self) -> str:
+        """Return a warning where the acting policy, which is ready, may be late now and then; empty: nothing says so.
+
+        Raises:
+            PolicyTooSlow: It cannot answer in the time that the envelope leaves it.
+        """
+        times = self.policies.inference
+        if times is None:
+            return ""
+        return judge_speed(times, answer_time_of(self._config), production=bool(self._config.production))
 
     def request(self, kind: Request) -> None:
         """Ask something of the guardian."""

@@ -82,6 +82,7 @@ def test_a_policy_gets_ready_and_says_how_long_it_infers(run):
     assert run.words() == (policy.word, 0)
     times = run.ready(policy).inference
     assert 0 < times.median_ns <= times.worst_ns < 10**9
+    assert 1 <= times.n <= 200
     assert run.attend(policy.word).died == ()
 
 
