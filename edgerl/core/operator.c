@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * operator.c: what a person wants, as the supervisor last wrote it: values for the observation, and the dead-man
- * switch. They are copied out with bounded reads and looked at afterwards; what makes no sense was not said. Values
- * are brought to their limits, and those that are too old are replaced by the configured ones.
+ * switch. They are copied out and looked at afterwards; what makes no sense was not said. Values are brought to their
+ * limits, and those that are too old are replaced by the configured ones.
  *
  * It asks for nothing and waits for nobody: the operator's silence is an event like any other.
  */
@@ -20,19 +20,14 @@ static bool sensible(const erl_loop *loop, const erl_operator *said) {
            said->stamp_ns <= loop->tick.start_ns;
 }
 
-/* A writer that is overtaking every read, or died half-way, says nothing new: what it said before grows old. */
+/* One read a tick: a writer that overtakes it, or died half-way, says nothing new, and what it said before grows old. */
 static void listen(erl_loop *loop) {
     const erl_requests *requests = loop->segments.requests;
     erl_operator said;
-    for (uint32_t i = 0; i < ERL_MAX_READS; i++) {
-        const uint32_t answer = erl_read_once(&requests->operator_sequence, &loop->operator_seen, &said,
-                                              requests->operator_words, ERL_WORDS(erl_operator));
-        if (answer == ERL_OK && sensible(loop, &said)) {
-            loop->operator_said = said;
-        }
-        if (answer != ERL_TORN) {
-            return;
-        }
+    const uint32_t answer = erl_read_once(&requests->operator_sequence, &loop->operator_seen, &said,
+                                          requests->operator_words, ERL_WORDS(erl_operator));
+    if (answer == ERL_OK && sensible(loop, &said)) {
+        loop->operator_said = said;
     }
 }
 

@@ -18,9 +18,8 @@ static bool unit(double norm_squared) {
 }
 
 /* The world's (0, 0, -1) seen from the body: the third row of the rotation from body to world, downwards. A quaternion
- * is normalized in double precision; a vector is passed on as it came. false: neither is a direction. */
+ * is normalized in double precision; a vector is passed on as it came. false: what was sent is no direction. */
 bool erl_gravity(const erl_config *config, const float *state, float *gravity) {
-    gravity[0] = gravity[1] = gravity[2] = 0.0f;
     if (config->attitude == ERL_ATTITUDE_NONE) {
         return true;
     }

@@ -28,7 +28,7 @@ uint32_t erl_loop_watch(erl_loop *loop) {
     uint32_t events = 0;
     if (loop->tick.missed_periods > 0) {
         loop->status.overruns++;
-        events |= 1u << ERL_EVENT_OVERRUN;
+        events = 1u << ERL_EVENT_OVERRUN;
     }
     if (driving(loop)) {
         events |= jitters(loop) ? 1u << ERL_EVENT_JITTER_FAULT : 0u;

@@ -10,7 +10,7 @@ import pytest
 
 from edgerl.errors import GuardianError
 from edgerl.runtime import core, structs
-from edgerl.runtime.enums import ArmBlocker, Dtype, ElementSource, Event, Mode, Request
+from edgerl.runtime.enums import MAX_OPERATOR, ArmBlocker, Dtype, ElementSource, Event, Mode, Request
 from tests.core_world import MS, Answer, World, enter, small_config
 
 INF = math.inf
@@ -72,6 +72,40 @@ def test_values_that_are_too_old_are_replaced(age, events, used):
     assert in_use(world)[0] == used
 
 
+def test_before_anybody_spoke_no_time_out_is_long_enough():
+    world = World(operated(timeout_ns=3_600_000 * MS))
+    assert tick(world) == LOST
+    world.operate([1.0, 1.0], stamp=1)
+    assert tick(world) == FRESH
+
+
+def test_ticks_without_an_operator_are_counted():
+    world = World(operated())
+    for _ in range(3):
+        tick(world)
+    assert world.read_status().operator_lost == 3
+    world.operate([1.0, 1.0])
+    tick(world)
+    assert world.read_status().operator_lost == 3
+
+
+def test_what_stands_beyond_the_configured_values_is_not_looked_at():
+    world = World(operated())
+    world.operate([1.0, 1.0, math.nan], count=2)
+    assert tick(world) == FRESH
+
+
+def test_an_operator_may_say_as_many_values_as_fit():
+    config = operated()
+    config.operator_count = MAX_OPERATOR
+    for index in range(MAX_OPERATOR):
+        config.operators[index] = structs.OperatorChannel(0.0, 1.0, 0.5, 0)
+    world = World(config)
+    world.operate([0.25] * MAX_OPERATOR)
+    assert tick(world) == FRESH
+    assert in_use(world) == [0.25] * MAX_OPERATOR
+
+
 def test_values_grow_old_without_a_word_and_come_back_with_one():
     world = World(operated())
     world.operate([1.0, 1.0])
@@ -111,7 +145,7 @@ def test_a_stamp_from_the_future_would_never_grow_old(ahead, taken):
     assert tick(world) == (FRESH if taken else LOST)
 
 
-def test_a_writer_that_died_half_way_is_read_a_bounded_number_of_times():
+def test_a_writer_that_died_half_way_says_nothing_new():
     world = World(operated())
     world.operate([1.0, 1.0])
     tick(world)
@@ -149,6 +183,8 @@ def test_without_an_operator_channel_nobody_is_lost():
     assert world.record().events == {Event.NOMINAL}
     assert world.record().operator.tolist() == []
     assert world.read_status().operator_lost == 0
+    world.arm()
+    assert world.record().events == {Event.ARM}
 
 
 @pytest.mark.parametrize("held", [0, 1])

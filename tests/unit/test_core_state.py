@@ -9,8 +9,8 @@ import pytest
 
 from edgerl.errors import GuardianError
 from edgerl.runtime import core, structs
-from edgerl.runtime.enums import ArmBlocker, Attitude, Event, Mode, Request, StateFlag
-from tests.core_world import World, enter, small_config
+from edgerl.runtime.enums import MAX_STATES, ArmBlocker, Attitude, Dtype, ElementSource, Event, Mode, Request, StateFlag
+from tests.core_world import Answer, World, enter, small_config
 
 INF = math.inf
 WAITING = StateFlag.WAITING
@@ -78,6 +78,28 @@ def test_a_policy_begins_in_its_start_set_only(value, inside):
         assert tick(world, 5.0, 0.0, 0.0) == {Event.NOMINAL}
 
 
+def test_what_stands_beyond_the_configured_channels_is_not_looked_at():
+    config = small_config(frozen_ticks=1)
+    config.states[3] = structs.StateChannel(1.0, 2.0, 1.0, 2.0, 1, 0)
+    world = World(config)
+    world.ticks(1)
+    world.request(Request.ARM)
+    world.ticks(1)
+    assert world.record().events == {Event.ARM}
+
+
+@pytest.mark.parametrize(("last", "event"), [(1.0, Event.NOMINAL), (3.0, Event.STATE_LIMIT), (INF, Event.STATE_FAULT)])
+def test_a_state_may_have_as_many_channels_as_fit_into_a_datagram(last, event):
+    config = small_config(state_count=MAX_STATES)
+    for index in range(MAX_STATES):
+        config.states[index] = structs.StateChannel(0.0, 2.0, -INF, INF, 1, 0)
+    world = World(config)
+    tick(world, *[1.0] * MAX_STATES)
+    world.request(Request.ARM)
+    assert tick(world, *[1.0] * MAX_STATES) == {Event.ARM}
+    assert tick(world, *[1.0] * (MAX_STATES - 1), last) == {event}
+
+
 def rolled(degrees: float, attitude: Attitude) -> list[float]:
     """Return the attitude of a body rolled about its x axis."""
     angle = math.radians(degrees)
@@ -115,6 +137,45 @@ def test_a_tilt_beyond_its_limit_is_a_fault(attitude, degrees, within):
 
 
 @pytest.mark.parametrize("attitude", KINDS)
+def test_a_robot_may_have_to_stand_exactly_upright(attitude):
+    world = World(tilting(attitude, tilt_cos=1.0))
+    assert tick(world, *rolled(0, attitude)) == {Event.NOMINAL}
+    assert tick(world, *rolled(1, attitude)) == {Event.STATE_LIMIT}
+
+
+def turned(q: np.ndarray, vector: tuple[float, float, float]) -> np.ndarray:
+    """Return what a body of attitude ``q`` (w, x, y, z) sees of a vector of the world: conj(q) * vector * q."""
+
+    def times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.array([a[0] * b[0] - a[1:] @ b[1:], *(a[0] * b[1:] + b[0] * a[1:] + np.cross(a[1:], b[1:]))])
+
+    q = q / np.linalg.norm(q)
+    return times(times(q * [1, -1, -1, -1], np.array([0.0, *vector])), q)[1:]
+
+
+@pytest.mark.parametrize("attitude", KINDS)
+@pytest.mark.parametrize("scale", [1.0, 1.015, 0.985])
+@pytest.mark.parametrize("q", [(0.7, 0.1, -0.4, 0.5), (-0.2, 0.8, 0.3, -0.4), (0.3, -0.5, 0.6, 0.7)])
+def test_the_policy_sees_where_down_is_however_the_body_is_turned(q, scale, attitude):
+    down = turned(np.array(q), (0.0, 0.0, -1.0))
+    config = tilting(attitude, tilt_cos=-down[2] - 1e-5)
+    config.term_count, config.element_count = 1, 3
+    config.terms[0] = structs.Term(0, 3, Dtype.FLOAT32, 0, 1, 12, 0, 0)
+    for axis in range(3):
+        config.elements[axis] = structs.Element(ElementSource.GRAVITY, axis, 0.0, 1.0, -INF, INF)
+    world, seen = World(config), []
+    world.policy = lambda header, record: seen.append(np.frombuffer(record, np.float32, 3)) or Answer([0.0, 0.0])
+    unit = np.array(q) / np.linalg.norm(q)
+    sent = {Attitude.WXYZ: unit, Attitude.XYZW: np.roll(unit, -1), Attitude.GRAVITY: down}[attitude] * scale
+    tick(world, *sent)
+    world.request(Request.ARM)
+    assert tick(world, *sent) == {Event.ARM}
+    assert seen[0] == pytest.approx(down * (scale if attitude == Attitude.GRAVITY else 1.0), abs=1e-6)
+    config.tilt_cos = np.float32(-down[2] + 1e-5)
+    assert tick(World(config), *sent) == {Event.STATE_LIMIT}
+
+
+@pytest.mark.parametrize("attitude", KINDS)
 @pytest.mark.parametrize(("degrees", "inside"), [(9, True), (11, False), (180, False)])
 def test_a_start_set_may_limit_the_tilt(attitude, degrees, inside):
     world = World(tilting(attitude, start_tilt_cos=math.cos(math.radians(10))))
@@ -144,6 +205,25 @@ def test_an_attitude_that_is_no_direction_is_a_state_fault(attitude, scale):
     world.request(Request.ARM)
     assert tick(world, *upright) == {Event.ARM}
     assert tick(world, *(scale * value for value in upright)) == {Event.STATE_FAULT}
+
+
+def vector_of(norm_squared: float) -> list[np.float32]:
+    """Return three components whose squares add up to exactly so much: the remainder shrinks by 24 bits each time."""
+    components = []
+    for _ in range(3):
+        component = np.float32(math.sqrt(norm_squared))
+        component = component if float(component) ** 2 <= norm_squared else np.nextafter(component, np.float32(0.0))
+        components.append(component)
+        norm_squared -= float(component) ** 2
+    return components
+
+
+@pytest.mark.parametrize(("norm_squared", "outwards"), [(0.96, -INF), (1.04, INF)])
+def test_the_ends_of_what_counts_as_a_direction_belong_to_it(norm_squared, outwards):
+    world = World(tilting(Attitude.GRAVITY))
+    vector = vector_of(norm_squared)
+    assert tick(world, *vector) == {Event.NOMINAL}
+    assert tick(world, np.nextafter(vector[0], np.float32(outwards)), *vector[1:]) == {Event.STATE_FAULT}
 
 
 @pytest.mark.parametrize(
