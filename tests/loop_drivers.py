@@ -222,3 +222,20 @@ class Chatty(Obedient):
     def open(self, layout: Layout, period_ns: int) -> RobotDescription:
         print('{"event": "nothing of ours"}', flush=True)  # noqa: T201
         return super().open(layout, period_ns)
+
+
+class Unhurried(OwnPace):
+    """Takes a quarter more than its period, always."""
+
+    def read(self, state: RobotState) -> None:
+        time.sleep(self.period_ns * 0.25e-9)
+        super().read(state)
+
+
+class StopsPacing(OwnPace):
+    """Measures nothing any more, a while after it was armed."""
+
+    def read(self, state: RobotState) -> None:
+        if self.driven > 20:
+            time.sleep(2.0)
+        super().read(state)

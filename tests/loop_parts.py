@@ -245,8 +245,8 @@ class ScriptedRobot:
         script: Callable[[int], tuple[np.ndarray, StateFlag, list[bytes]] | None],
         key: PortKey | None = None,
     ) -> None:
-        spec = load.engine.spec
-        self.port = UdpRobotSide(("127.0.0.1", 0), layout_of(spec), spec.period_ns, lockstep_possible=True, key=key)
+        spec, layout = load.engine.spec, layout_of(load.engine.spec, load.envelope)
+        self.port = UdpRobotSide(("127.0.0.1", 0), layout, spec.period_ns, lockstep_possible=True, key=key)
         self.name = f"udp:127.0.0.1:{self.port.address[1]}"
         self.commands: list[wire.Command] = []
         self._script = script

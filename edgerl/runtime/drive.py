@@ -348,14 +348,19 @@ class Drive:
         return End(how, f"{self._fault_message(status)} The guardian went down its fallback ladder.")
 
     def _what_was_missing(self, status: Status) -> str:
-        return " ".join(
-            filter(None, (f"What was missing: {standing.missing(status)}.", self._supervisor.frame_trouble))
-        )
+        state = self._supervisor.state_missing(status.arm_blockers)
+        why = f"What was missing: {standing.missing(status)}.", state, self._supervisor.frame_trouble
+        return " ".join(filter(None, why))
 
     def _fault_message(self, status: Status) -> str:
         estop_by = self._orders.estop_by if self._orders else ""
-        frames = self._supervisor.frame_trouble
-        said = standing.fault_message(status, obituary=self._policies.obituary, estop_by=estop_by, frame_trouble=frames)
+        said = standing.fault_message(
+            status,
+            obituary=self._policies.obituary,
+            estop_by=estop_by,
+            frame_trouble=self._supervisor.frame_trouble,
+            state_trouble=self._supervisor.state_fault(status.fault_tick),
+        )
         if self._plant and not self._plant.alive:
             said += f" The robot's process has ended: it {self._plant.obituary()}."
         return said

@@ -46,6 +46,7 @@ from edgerl.runtime.robots import GymRobot, PlantProcess, PlantSettings, parse_r
 from edgerl.runtime.segments import ring_capacity
 from edgerl.runtime.session import Session, Terms
 from edgerl.runtime.state_config import apply_state
+from edgerl.runtime.state_watch import StateWatch
 from edgerl.runtime.structs import Config
 from edgerl.runtime.supervisor import BYE_FAULT, BYE_FINISHED, BYE_STOPPED, Supervisor, Timeouts
 from edgerl.runtime.tally import Tally
@@ -195,6 +196,7 @@ def run_load(
                 restarts=options.restarts if course.stays or not course.arms else None,
                 spare=options.spare,
                 frames=frames,
+                watch=StateWatch(config, layout.state),
                 timeouts=options.timeouts,
             )
         )

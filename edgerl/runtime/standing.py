@@ -25,6 +25,7 @@ _FAULTS = {
 
 _UNANSWERED = (Event.BUCKET_FAULT, Event.INFERENCE_TIMEOUT)
 """Faults that a policy without images leads to."""
+_OF_STATE = (Event.STATE_FROZEN, Event.STATE_LIMIT, Event.STATE_FAULT)
 
 
 def blockers(status: Status) -> tuple[str, ...]:
@@ -39,7 +40,9 @@ def missing(status: Status) -> str:
     return ", ".join(blockers(status)) or "nothing that the guardian names"
 
 
-def fault_message(status: Status, *, obituary: str, estop_by: str, frame_trouble: str = "") -> str:
+def fault_message(
+    status: Status, *, obituary: str, estop_by: str, frame_trouble: str = "", state_trouble: str = ""
+) -> str:
     """Return what led to FALLBACK or STOPPED.
 
     Args:
@@ -47,6 +50,7 @@ def fault_message(status: Status, *, obituary: str, estop_by: str, frame_trouble
         obituary: How the policy process ended; empty where it did not.
         estop_by: Who asked for an e-stop on the control socket, where somebody did.
         frame_trouble: Why observations went unanswered for want of an image, where some did.
+        state_trouble: Which state was wrong in the fault's tick, where one was.
     """
     fault = Event(status.fault)
     reason = _FAULTS.get(fault, fault.name.lower().replace("_", " "))
@@ -55,6 +59,7 @@ def fault_message(status: Status, *, obituary: str, estop_by: str, frame_trouble
     elif fault is not Event.ESTOP and obituary:
         reason = f"the policy process {obituary}"
     why = f" {frame_trouble}" if frame_trouble and fault in _UNANSWERED else ""
+    why = f" {state_trouble}" if state_trouble and fault in _OF_STATE else why
     return f"Fault in tick {status.fault_tick:,}: {reason}.{why}"
 
 

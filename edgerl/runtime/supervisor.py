@@ -20,15 +20,17 @@ import numpy.typing as npt
 from edgerl.errors import GuardianError
 from edgerl.runtime import core
 from edgerl.runtime.answer_time import answer_time_of, judge_speed
-from edgerl.runtime.enums import CAUSE_COUNT, MAX_COMMANDS, Phase, Request, Result
+from edgerl.runtime.enums import CAUSE_COUNT, MAX_COMMANDS, ArmBlocker, Phase, Request, Result
 from edgerl.runtime.frame_counts import FrameCounts, describe_frames, read_frame_counts
 from edgerl.runtime.frame_sources import FrameSources
 from edgerl.runtime.policies import Policies
 from edgerl.runtime.processes import Child
+from edgerl.runtime.recording import Records
 from edgerl.runtime.recording.recorder import Recorder
 from edgerl.runtime.restarts import RestartLimits
 from edgerl.runtime.segments import share
 from edgerl.runtime.session import Session
+from edgerl.runtime.state_watch import StateWatch
 from edgerl.runtime.structs import Config, Operator, Ring, Status, StatusBlock
 from edgerl.runtime.succession import Succession, Work
 
@@ -61,6 +63,7 @@ class Supervisor:
         restarts: How often a policy that died is started again.
         spare: Whether a warm one waits to replace the acting one at once.
         frames: Where the policy's images come from, where it observes some.
+        watch: Says which state was wrong; gets every tick, too.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Supervisor:
         restarts: RestartLimits | None = None,
         spare: bool = False,
         frames: FrameSources | None = None,
+        watch: StateWatch | None = None,
         timeouts: Timeouts | None = None,
     ) -> None:
         self._config = config
@@ -84,6 +88,7 @@ class Supervisor:
         self._restarts = restarts or RestartLimits(count=0)
         self._spare = spare
         self._frames = frames
+        self._watch = watch
         self.timeouts = timeouts or Timeouts()
         self._stack = contextlib.ExitStack()
         if core.ring_bytes(config) != ctypes.sizeof(Ring) + config.ring_capacity * recorder.dtype.itemsize:
@@ -189,6 +194,18 @@ class Supervisor:
         counts = self.frame_counts()
         return describe_frames(counts, self._frames.trouble) if counts and self._frames else ""
 
+    def state_fault(self, tick: int) -> str:
+        """Return which state led to a fault in that tick, as a sentence; empty where none did."""
+        self._drain()  # the status may be newer than the last record that was taken
+        return self._watch.fault(tick) if self._watch else ""
+
+    def state_missing(self, blockers: int) -> str:
+        """Return which state keeps the policy from being armed, as a sentence; empty where none does."""
+        self._drain()
+        if self._watch and blockers & ArmBlocker.OUTSIDE_START:
+            return self._watch.not_in_start_set()
+        return self._watch.wrong() if self._watch and blockers & ArmBlocker.STATE_FAULT else ""
+
     def stop(self, bye: int) -> None:
         """End the run: QUIT, last records, BYE, policy process, guardian. Harmless when called again."""
         if self._stopped:
@@ -262,10 +279,15 @@ class Supervisor:
             else:
                 break
             if count == len(batch):
-                self._recorder.take(batch.copy())
+                self._take(batch.copy())
                 count = 0
         if count:
-            self._recorder.take(batch[:count].copy())
+            self._take(batch[:count].copy())
+
+    def _take(self, rows: Records) -> None:
+        if self._watch:
+            self._watch.take(rows)
+        self._recorder.take(rows)
 
     def _quit_guardian(self) -> None:
         if not self._guardian_started:
