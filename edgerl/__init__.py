@@ -6,8 +6,13 @@ and a robot needs only what it runs.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# ONNX Runtime reads this once, when it is loaded. By default its builds keep a database in the user's home and send it
+# to their maker: a thread, files and sockets in the process that a robot's policy runs in.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from edgerl.artifacts import compare as compare

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
+from pathlib import Path
 
 from edgerl.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeRunner
+from tests.hostile_acts import acts, harmless_acts, not_refused
 
+FOLDER = "EDGERL_TEST_FOLDER"
+"""Variable that names a folder in which files may be made."""
 GOOD = 50 + 8 + 200 + 10
 """Warm-up, golden set, measured ones, and some ticks."""
 SLOWER, ASLEEP, BUSY = 1, 2, 3
@@ -96,3 +101,44 @@ class Seeing(OnnxRuntimeBackend):
 
     def load(self, engine):
         return _Seeing(OnnxRuntimeRunner(next(iter(engine.files.values())), engine.spec))
+
+
+class _Hostile(_Failing):
+    """Tries what a policy must not do, says what was not refused, and answers 1.5 when everything was."""
+
+    acts = staticmethod(acts)
+
+    def __init__(self, runner: OnnxRuntimeRunner) -> None:
+        super().__init__(runner)
+        self._tried = False
+        self._acts = self.acts(Path(tempfile.mkdtemp(dir=os.environ[FOLDER])))
+
+    def fail(self) -> None:
+        if not self._tried:
+            done = not_refused(self._acts)
+            if done:
+                raise PermissionError(f"not refused: {', '.join(done)}")
+        self._tried = True
+
+    def infer(self) -> None:
+        super().infer()
+        if self._tried:
+            self.outputs["action"][:] = 1.5
+
+
+class _Nosy(_Hostile):
+    acts = staticmethod(harmless_acts)
+
+
+class Hostile(OnnxRuntimeBackend):
+    name = "hostile"
+
+    def load(self, engine):
+        return _Hostile(OnnxRuntimeRunner(next(iter(engine.files.values())), engine.spec))
+
+
+class Nosy(OnnxRuntimeBackend):
+    name = "nosy"
+
+    def load(self, engine):
+        return _Nosy(OnnxRuntimeRunner(next(iter(engine.files.values())), engine.spec))

@@ -214,6 +214,8 @@ def _common(cpus: int) -> dict[str, str]:
         "sys/fs/cgroup/user.slice/cpu.max": "max 100000\n",
         "proc/stat": "cpu  1000 0 1000 8000 0 0 0 0 0 0\ncpu0 1000 0 1000 8000 0 0 0 0 0 0\nintr 12345\n",
         "proc/sys/kernel/sched_rt_period_us": "1000000\n",
+        "proc/sys/kernel/ostype": "Linux\n",
+        "proc/sys/kernel/seccomp/actions_avail": "kill_process kill_thread trap errno user_notif trace log allow\n",
         "proc/1/comm": "systemd\n",
         "sys/class/net/lo/flags": "0x9\n",
         "sys/class/net/lo/mtu": "65536\n",

@@ -727,6 +727,11 @@ ERL_API uint32_t erl_datagram_post(erl_datagram_mailbox *mailbox, const void *by
 ERL_API int32_t erl_datagram_take(const erl_datagram_mailbox *mailbox, uint32_t *seen, void *buffer, uint32_t capacity,
                                   uint64_t deadline_ns);
 
+/* What the policy process does before its first observation: from then on it can only compute (confine.c). Whether the
+ * kernel could, and doing it: 0 or errno. `flags`: SECCOMP_FILTER_FLAG_* of linux/seccomp.h. */
+ERL_API int32_t erl_confinement(void);
+ERL_API int32_t erl_confine(uint32_t flags);
+
 /* BLAKE2s (RFC 7693); the tag of an authenticated datagram has a key of ERL_KEY_BYTES and is ERL_TAG_BYTES long. */
 ERL_API void erl_blake2s(const uint8_t *key, uint32_t key_bytes, const void *message, uint32_t bytes, uint8_t *digest,
                          uint32_t digest_bytes);

@@ -152,6 +152,8 @@ _SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     "erl_datagram_create": (None, [_P]),
     "erl_datagram_post": (_U32, [_P, ctypes.c_char_p, _U32]),
     "erl_datagram_take": (ctypes.c_int32, [_P, _P, _P, _U32, _U64]),
+    "erl_confinement": (ctypes.c_int32, []),
+    "erl_confine": (ctypes.c_int32, [_U32]),
     "erl_blake2s": (None, [ctypes.c_char_p, _U32, ctypes.c_char_p, _U32, _P, _U32]),
     "erl_modes_transition": (_U32, [_U32, _U32, _P]),
     "erl_mode_name": (_TEXT, [_U32]),

@@ -144,6 +144,7 @@ class Policies:
             that on a shared CPU a candidate never makes the acting policy late.
         realtime_limit_us: The kernel kills a policy that computes this long at real-time priority without waiting.
         frames: Where its images come from, where it observes some.
+        confine: Whether a process that is ready can only compute.
     """
 
     def __init__(
@@ -153,11 +154,13 @@ class Policies:
         priority: int = 0,
         realtime_limit_us: int = 0,
         frames: FrameSources | None = None,
+        confine: bool = True,
     ) -> None:
         self._memory = memory
         self._priority = priority
         self._realtime_limit_us = realtime_limit_us
         self._frames = frames
+        self._confine = confine
         self._epoch = 0
         self._running: list[PolicyProcess] = []
         self._buried: set[int] = set()
@@ -206,6 +209,7 @@ class Policies:
                 "--rest": reader,
                 "--frames": ",".join(map(str, frames)),
                 "--frame-max-age-ns": self._frames.max_age_ns if self._frames else 0,
+                "--confine": int(self._confine),
             }
             arguments = [item for name, value in given.items() for item in (name, str(value))]
             fds = [fd for fd in (descriptor, self._memory.observation.fd, action.fd, reader, *frames) if fd >= 0]

@@ -3,7 +3,8 @@
 Started by the supervisor with descriptors only. It loads the engine, warms it up, passes the golden set with the
 engine's own expected outputs, says ready and then repeats: wait, copy, infer, post. The loop logs nothing and allocates
 nothing beyond what the runner does; the first exception ends the process, its reason is the last line on stderr.
-It can write only its action mailbox, and judges nothing: that is the guardian's.
+Once ready it can write nothing but its action mailbox (:mod:`edgerl.runtime.confinement`), and it judges nothing: that
+is the guardian's.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from edgerl.frame_inputs import frame_inputs, record_inputs, record_size
 from edgerl.golden import check_golden, read_golden, verify_golden
 from edgerl.runtime import core
 from edgerl.runtime.command_map import CommandMap
+from edgerl.runtime.confinement import confine
 from edgerl.runtime.enums import FrameVerdict, Result
 from edgerl.runtime.frame_reader import FrameArguments, FrameReader
 from edgerl.runtime.job import Job, unpack_job
@@ -40,6 +42,8 @@ WARM_UP = 50
 """Inferences before the process says ready: the first ones load pages and fill caches."""
 MEASURED, MEASURED_NS = 200, 500_000_000
 """Inferences that are measured at the most, and for how long."""
+CONFINED = 3
+"""Inferences after it was confined."""
 _GOLDEN = "the golden set of the bundle"
 FAILED, FAILED_GOLDEN = 1, 3
 """Exit statuses."""
@@ -66,6 +70,8 @@ class Arguments:
     """Descriptors of the frame mailboxes, in the order of the policy's frame inputs; said with commas between them."""
     frame_max_age_ns: int
     """An older frame is not taken, and the observation not answered."""
+    confine: int
+    """1: from when it is ready, it can only compute; it does not get ready where the kernel refuses that."""
 
 
 class Mailboxes:
@@ -180,6 +186,13 @@ def serve(
         post(action, epoch, header.sequence, infer_ns, address, count, raw_address, raw_count)
 
 
+def _rehearse(runner: Runner) -> None:
+    """A backend that needs what is refused from now on fails here, before anybody relies on it."""
+    for _ in range(CONFINED):
+        runner.infer()
+    runner.reset()
+
+
 def observes_action(spec: PolicySpec) -> bool:
     """Whether the policy's observation holds its last raw action, so that the guardian must be told it."""
     return any(term.source == "last_action_raw" for item in spec.inputs for term in item.terms)
@@ -222,6 +235,9 @@ def main() -> int:
         median_ns, worst_ns, measured = measure(runner)
         frames = _frames(arguments, job.engine.spec, runner, mailboxes)
         be_realtime(arguments.priority, arguments.realtime_limit_us)
+        if arguments.confine:
+            confine()
+            _rehearse(runner)
         core.say_ready(mailboxes.action, arguments.epoch, median_ns=median_ns, worst_ns=worst_ns, measured=measured)
         _rest(arguments.rest)
         serve(runner, job.engine.spec, mailboxes, arguments.epoch, frames.arguments if frames else None)

@@ -11,7 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgerl import canonical
@@ -20,6 +20,7 @@ from edgerl.envelope import Envelope, check_envelope
 from edgerl.errors import LoopError
 from edgerl.operator_values import operator_values
 from edgerl.runtime import core
+from edgerl.runtime.confinement import unconfined
 from edgerl.runtime.connect import Access, Connection, connect
 from edgerl.runtime.control.listener import ControlOptions
 from edgerl.runtime.control.messages import LoopStatus, OperatorStatus, OperatorValueStatus, RunStatus
@@ -88,7 +89,10 @@ class RunOptions:
     realtime_s: float = math.inf
     """Of a plant: lockstep after this time; 0: lockstep from the start."""
     production: bool = False
-    """Refuse to start without real-time scheduling and memory lock."""
+    """Refuse to start without real-time scheduling, memory lock and confinement of the policy."""
+    confine: bool = True
+    """Once it is ready, a policy process can write nothing but its action mailbox, open nothing and reach no other
+    process; False: for a backend that needs more."""
     guardian_priority: int = 80
     """SCHED_FIFO, each tried; 0: ordinary scheduling."""
     policy_priority: int = 70
@@ -166,6 +170,7 @@ def run_load(
     core.library()  # says what is missing before anything is started
     spec, target = load.engine.spec, parse_robot(robot)
     check_envelope(load.envelope, spec)
+    open_policy = unconfined(wanted=options.confine, production=options.production)
     if shadow is not None:
         check_newcomer(shadow, load)
     layout = layout_of(spec, load.envelope)
@@ -197,6 +202,7 @@ def run_load(
                 spare=options.spare,
                 frames=frames,
                 watch=StateWatch(config, layout.state),
+                confine=not open_policy,
                 timeouts=options.timeouts,
             )
         )
@@ -218,6 +224,7 @@ def run_load(
         if process:
             process.finish(patience_s=FAREWELL_S)
         kept = recorder.close()
+        connected = replace(connected, warnings=(*connected.warnings, *filter(None, [open_policy])))
         return _result(
             end,
             load,

@@ -64,6 +64,7 @@ class Supervisor:
         spare: Whether a warm one waits to replace the acting one at once.
         frames: Where the policy's images come from, where it observes some.
         watch: Says which state was wrong; gets every tick, too.
+        confine: Whether a policy process that is ready can only compute.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Supervisor:
         spare: bool = False,
         frames: FrameSources | None = None,
         watch: StateWatch | None = None,
+        confine: bool = True,
         timeouts: Timeouts | None = None,
     ) -> None:
         self._config = config
@@ -89,6 +91,7 @@ class Supervisor:
         self._spare = spare
         self._frames = frames
         self._watch = watch
+        self._confine = confine
         self.timeouts = timeouts or Timeouts()
         self._stack = contextlib.ExitStack()
         if core.ring_bytes(config) != ctypes.sizeof(Ring) + config.ring_capacity * recorder.dtype.itemsize:
@@ -259,6 +262,7 @@ class Supervisor:
             priority=self._policy_priority,
             realtime_limit_us=max(500_000, 10 * policy_period_us),
             frames=self._frames,
+            confine=self._confine,
         )
         self._stack.callback(self._policies.close)
         self.policies = Succession(self._policies, self._work, self._restarts, spare=self._spare)

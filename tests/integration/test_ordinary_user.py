@@ -66,7 +66,7 @@ def user() -> Iterator[OrdinaryUser]:
     pytest.skip("uid 65534 can read neither this interpreter nor another of its version, or not this checkout")
 
 
-@pytest.mark.parametrize("file", ["test_guardian.py", "test_loop_faults.py"])
+@pytest.mark.parametrize("file", ["test_guardian.py", "test_loop_faults.py", "test_confinement.py"])
 def test_the_loop_and_its_faults_are_the_same_for_an_ordinary_user(file, user):
     options = ["-q", "-x", "-p", "no:cacheprovider", f"--basetemp={user.home / file}", "-m", "not slow"]
     done = user.run("-m", "pytest", *options, f"tests/integration/{file}")

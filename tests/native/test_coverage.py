@@ -22,6 +22,7 @@ COMPLETE = [
     "blake2s.c",
     "bucket.c",
     "config.c",
+    "confine.c",
     "datagram.c",
     "envelope.c",
     "frame.c",

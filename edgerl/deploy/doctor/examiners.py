@@ -11,7 +11,7 @@ from edgerl.deploy.doctor.host import cpu_quota, virtualization
 from edgerl.deploy.doctor.kernel import clock, kernel, scheduler, throttling, timers
 from edgerl.deploy.doctor.memory import memory_lock, swap
 from edgerl.deploy.doctor.processors import governor, idle_states, interrupts, isolation, processors
-from edgerl.deploy.doctor.software import backends, core, loopback, storage, target
+from edgerl.deploy.doctor.software import backends, confinement, core, loopback, storage, target
 from edgerl.deploy.doctor.subject import Subject
 
 
@@ -97,6 +97,12 @@ EXAMINERS = (
     Examiner("heat", "A CPU that gets too hot is clocked down, in the middle of a run.", heat),
     Examiner("storage", "A full disk ends the recording, which is the only witness of a fault.", storage),
     Examiner("core", "The guardian is what keeps the robot safe; without it nothing runs.", core, essential=True),
+    Examiner(
+        "confinement",
+        "What a policy process may not do it cannot do by mistake: reach the guardian, files or the network.",
+        confinement,
+        of_host=True,
+    ),
     Examiner("backends", "The policy's engine runs in its backend.", backends, essential=True, of_bundle=True),
     Examiner(
         "target",

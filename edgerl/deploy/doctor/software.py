@@ -24,6 +24,8 @@ USUAL_CHANNELS = (48, 12)
 """State and command values of a legged robot, where no bundle says how many there are."""
 
 _MACHINES = {3: "i686", 40: "armv7l", 62: "x86_64", 183: "aarch64", 243: "riscv64"}
+_SECCOMP = "proc/sys/kernel/seccomp/actions_avail"
+"""Since Linux 4.14, where filters are built in (``userspace-api/seccomp_filter`` of the kernel's documentation)."""
 _UDP_HEADERS = 28
 """IPv4 and UDP."""
 _UP = 0x1
@@ -46,6 +48,22 @@ def storage(subject: Subject) -> Outcome:
         return Outcome("pass", found)
     mend = "delete old recordings, or record to another disk (--recording)"
     return Outcome("warn" if seconds >= LEAST_S else "fail", found, mend)
+
+
+def confinement(subject: Subject) -> Outcome:
+    """Look whether the kernel can leave a policy process nothing but computing."""
+    if subject.tree.has("proc/sys/kernel/ostype") and not subject.tree.has(_SECCOMP):
+        return Outcome(
+            "warn",
+            "this kernel has no seccomp filters: the policy process could reach files, sockets and the guardian",
+            "boot a kernel built with CONFIG_SECCOMP_FILTER=y (the production profile refuses to run without)",
+        )
+    actions = subject.tree.text(_SECCOMP).split()
+    if "allow" not in actions:
+        raise Unread(f"/{_SECCOMP}: says {shown(' '.join(actions))}, not what a filter may answer")
+    if "errno" not in actions:
+        return Outcome("warn", "its seccomp filters cannot refuse a call", "boot Linux 5.1 or newer, as edgerl needs")
+    return Outcome("pass", "seccomp filters")
 
 
 def core(subject: Subject) -> Outcome:

@@ -167,3 +167,25 @@ def test_a_bundle_for_another_cpu_or_rate_is_not_fit(machine, tries):
 def test_the_loopback_takes_a_datagram_whole(machine, flags, mtu, status):
     changes = {"sys/class/net/lo/flags": flags, "sys/class/net/lo/mtu": mtu}
     assert of(machine(machines.laptop(), changes), "loopback").status == status
+
+
+@pytest.mark.parametrize(
+    ("actions", "status", "found"),
+    [
+        ("kill_process kill_thread trap errno trace log allow\n", "pass", "seccomp filters"),
+        ("kill trap trace allow\n", "warn", "cannot refuse a call"),
+        ("nothing\n", "not_run", "not what a filter may answer"),
+    ],
+)
+def test_whether_a_policy_can_be_confined(machine, actions, status, found):
+    check = of(machine(machines.laptop(), {"proc/sys/kernel/seccomp/actions_avail": actions}), "confinement")
+    assert check.status == status
+    assert found in check.found
+
+
+def test_a_kernel_without_filters_is_told_from_one_that_says_nothing(machine):
+    without = of(machine(machines.laptop(), without="proc/sys/kernel/seccomp"), "confinement")
+    assert without.status == "warn"
+    assert "CONFIG_SECCOMP_FILTER=y" in without.mend
+    silent = of(machine(machines.laptop(), without="proc/sys"), "confinement")
+    assert silent.status == "not_run"
