@@ -13,7 +13,7 @@ from edgerl.errors import PortError
 from edgerl.runtime.layout import Layout
 from edgerl.runtime.robot_port import RobotCommand, RobotDescription, RobotState
 from edgerl.runtime.wire import StateFlag
-from tests.loop_backends import SLOWER
+from tests.loop_backends import ASLEEP, BUSY, SLOWER
 
 MS = 1_000_000
 
@@ -78,6 +78,22 @@ class SlowingDown(Endless):
     def read(self, state: RobotState) -> None:
         super().read(state)
         state.values[0] = SLOWER if 400 <= self.driven < 440 else 0.5
+
+
+class PutsToSleep(Endless):
+    """Its first state makes a moody policy sleep, once, after it was armed."""
+
+    mood = ASLEEP
+
+    def read(self, state: RobotState) -> None:
+        super().read(state)
+        state.values[0] = self.mood if 20 <= self.driven < 22 else 0.5
+
+
+class KeepsBusy(PutsToSleep):
+    """Makes it compute without end."""
+
+    mood = BUSY
 
 
 class Lockstep(Obedient):

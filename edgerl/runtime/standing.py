@@ -16,7 +16,7 @@ _FAULTS = {
     Event.STATE_FROZEN: "the robot's state did not change any more, which its noise makes impossible",
     Event.STATE_LIMIT: "the robot's state is outside the limits of the envelope",
     Event.STATE_FAULT: "the robot's state was not finite, not representable or did not come in time, or it said BYE",
-    Event.INFERENCE_TIMEOUT: "the policy owed an answer for too long",
+    Event.INFERENCE_TIMEOUT: "the policy owed an answer for too long, and its process was ended",
     Event.POLICY_FAULT: "the policy process ended",
     Event.DEAD_MAN: "the dead-man switch was released",
     Event.SUPERVISOR_FAULT: "the supervisor gave no sign of life in time",
@@ -26,6 +26,8 @@ _FAULTS = {
 _UNANSWERED = (Event.BUCKET_FAULT, Event.INFERENCE_TIMEOUT)
 """Faults that a policy without images leads to."""
 _OF_STATE = (Event.STATE_FROZEN, Event.STATE_LIMIT, Event.STATE_FAULT)
+_TOLD_OF_ITS_END = (Event.POLICY_FAULT, Event.INFERENCE_TIMEOUT)
+"""Faults whose reason says that the policy's process is no more."""
 
 
 def blockers(status: Status) -> tuple[str, ...]:
@@ -47,7 +49,7 @@ def fault_message(
 
     Args:
         status: With a fault.
-        obituary: How the policy process ended; empty where it did not.
+        obituary: How the policy process ended, before the fault or since; empty where it did not.
         estop_by: Who asked for an e-stop on the control socket, where somebody did.
         frame_trouble: Why observations went unanswered for want of an image, where some did.
         state_trouble: Which state was wrong in the fault's tick, where one was.
@@ -56,11 +58,13 @@ def fault_message(
     reason = _FAULTS.get(fault, fault.name.lower().replace("_", " "))
     if fault is Event.ESTOP and estop_by:
         reason = f"an e-stop came from {estop_by}"
-    elif fault is not Event.ESTOP and obituary:
+    elif fault is Event.POLICY_FAULT and obituary:
         reason = f"the policy process {obituary}"
     why = f" {frame_trouble}" if frame_trouble and fault in _UNANSWERED else ""
     why = f" {state_trouble}" if state_trouble and fault in _OF_STATE else why
-    return f"Fault in tick {status.fault_tick:,}: {reason}.{why}"
+    # It may have died of something else, and much later: then it is no cause, and still worth knowing.
+    ended = f" The policy process {obituary}." if obituary and fault not in _TOLD_OF_ITS_END else ""
+    return f"Fault in tick {status.fault_tick:,}: {reason}.{why}{ended}"
 
 
 def loop_status(stage: Stage, message: str, status: Status, policies: Succession) -> LoopStatus:
