@@ -33,11 +33,6 @@ SESSION = 0x1234_5678_9ABC_DEF0
 START = 1_000_000 * MS
 EPOCH = 7
 NO_FLAGS = StateFlag(0)
-NOT_RAISED = {
-    Event.SWITCH,
-    Event.INFERENCE_TIMEOUT,
-}
-"""Events that nothing raises yet."""
 SHARED = ("status", "requests", "observation", "ring")
 
 
@@ -64,6 +59,7 @@ class Record:
     state: np.ndarray
     action: np.ndarray
     command: np.ndarray
+    shadow: np.ndarray
     operator: np.ndarray
 
     @property
@@ -369,6 +365,7 @@ class World:
             floats[:states],
             floats[states : states + actions],
             floats[states + actions : states + actions + commands],
+            floats[states + actions + commands :][:actions],
             floats[states + 2 * actions + commands :][: self.config.operator_count],
         )
 

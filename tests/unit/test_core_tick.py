@@ -9,7 +9,7 @@ import pytest
 
 from edgerl.runtime import core, structs, wire
 from edgerl.runtime.enums import Clock, Event, Mode, Request, Result, Source, StateFlag, Verdict
-from tests.core_world import BUDGET, EPOCH, MS, NOT_RAISED, PERIOD, START, Answer, World, enter, silent, small_config
+from tests.core_world import BUDGET, EPOCH, MS, PERIOD, START, Answer, World, enter, silent, small_config
 
 LOCKSTEP = StateFlag.LOCKSTEP
 NOTHING = StateFlag(0)
@@ -127,11 +127,24 @@ def watchful(event: Event) -> structs.Config:
         Event.JITTER_FAULT: {"jitter_budget_ns": 1 * MS, "jitter_limit": 1, "jitter_window": 5},
         Event.STATE_FROZEN: {"frozen_ticks": 8, "hold_ns": 1000 * MS},
         Event.OVERRUN: {"hold_ns": 1000 * MS},
+        Event.INFERENCE_TIMEOUT: {"inference_timeout_ns": BUDGET},
     }
     config = small_config(**fields.get(event, {}))
     config.states[0].noisy = 1
     config.states[0].high = 10.0
     return config
+
+
+def offer_another(world: World) -> None:
+    """Let a candidate stand ready in the second slot, and answer as the acting policy does."""
+    core.say_ready(world.slots[1], EPOCH + 1)
+    core.set_policies(world.at["requests"], core.policy_word(EPOCH, 0), core.policy_word(EPOCH + 1, 1))
+
+    def answer(header: structs.ObservationHeader, _: bytes) -> Answer:
+        core.post_action(world.slots[1], EPOCH + 1, header.sequence, np.array([0.3, 0.4], np.float32))
+        return Answer([0.1, 0.2])
+
+    world.policy = answer
 
 
 def provoke(world: World, event: Event) -> set[Event]:
@@ -156,6 +169,10 @@ def provoke(world: World, event: Event) -> set[Event]:
         world.policy = silent
     if event == Event.REJECT:
         world.policy = lambda header, record: Answer([5.0, 0.0])
+    if event == Event.INFERENCE_TIMEOUT:
+        world.policy = silent
+    if event == Event.SWITCH:
+        offer_another(world)
     if event == Event.BUCKET_FAULT:
         world.policy = silent
         world.ticks(2)
@@ -173,6 +190,7 @@ def provoke(world: World, event: Event) -> set[Event]:
         Event.RESET: Request.RESET,
         Event.ESTOP: Request.ESTOP,
         Event.QUIT: Request.QUIT,
+        Event.SWITCH: Request.SWITCH,
     }
     if event in requests:
         world.request(requests[event])
@@ -186,14 +204,14 @@ def provoke(world: World, event: Event) -> set[Event]:
     return world.record().events
 
 
-RAISED = set(Event) - NOT_RAISED - {Event.PREPARE}
+RAISED = set(Event) - {Event.PREPARE, Event.SWITCH, Event.INFERENCE_TIMEOUT}
 ASKING = {Event.ARM, Event.ACTION_LATE, Event.REJECT}
 DRIVING = {Event.BUCKET_FAULT, Event.JITTER_FAULT, Event.LAPSED, Event.DEAD_MAN}
 """Nothing of this is met where the policy is not in charge, or about to be."""
 REACHABLE = {
-    Mode.SAFE: RAISED - ASKING - DRIVING - {Event.LADDER_END} | {Event.PREPARE, Event.ARM},
-    Mode.PREPARE: RAISED - {Event.BUCKET_FAULT, Event.LADDER_END},
-    Mode.ACTIVE: RAISED - {Event.ARM, Event.LADDER_END},
+    Mode.SAFE: RAISED - ASKING - DRIVING - {Event.LADDER_END} | {Event.PREPARE, Event.ARM, Event.SWITCH},
+    Mode.PREPARE: RAISED - {Event.BUCKET_FAULT, Event.LADDER_END} | {Event.SWITCH},
+    Mode.ACTIVE: RAISED - {Event.ARM, Event.LADDER_END} | {Event.SWITCH, Event.INFERENCE_TIMEOUT},
     Mode.FALLBACK: RAISED - ASKING - DRIVING,
     Mode.STOPPED: RAISED - ASKING - DRIVING - {Event.LADDER_END},
 }
