@@ -316,6 +316,12 @@ def run(
         float, typer.Option(help="Seconds before a fault that its dump holds.", min=0, max=60)
     ] = 5.0,
     report: Annotated[Path | None, typer.Option(help="HTML file to write a report into.")] = None,
+    learn: Annotated[
+        Path | None,
+        typer.Option(
+            "--learn-budgets", help="New TOML file to write budgets into that follow from how long things took."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Drive a robot with a bundle. Ctrl-C ends it in order, a second one is an e-stop."""
@@ -347,14 +353,48 @@ def run(
     )
     with presentation.run_progress(quiet=as_json) as on_progress:
         result = run_file(
-            bundle, robot, shadow=shadow, recording=recording, report=report, options=options, on_progress=on_progress
+            bundle,
+            robot,
+            shadow=shadow,
+            recording=recording,
+            report=report,
+            learn=learn,
+            options=options,
+            on_progress=on_progress,
         )
     if as_json:
         console.show_json(result)
     else:
         presentation.show_run(result)
-    if result.ended in ("fault", "estop"):
+        if result.budgets is not None:
+            from edgerl.runtime.budgets_file import rows_of
+
+            presentation.show_budgets(rows_of(result.budgets), result.budgets.ticks)
+            console.note(f"wrote {learn}")
+    if result.ended in ("fault", "estop") or result.no_budgets:
         raise typer.Exit(GateFailed.exit_code)
+
+
+@app.command()
+def budgets(
+    recording: Annotated[Path, typer.Argument(help="Recording, as edgerl run writes it.", show_default=False)],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="New TOML file to write them into.")] = None,
+    noisy: Annotated[
+        list[str] | None,
+        typer.Option(help="State channel whose sensor is never still; may be repeated.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Learn the envelope's budgets and time-outs from the recording of a run in which nothing went wrong."""
+    from edgerl.runtime.budgets_file import learn_file, rows_of
+
+    learned = learn_file(recording, output, noisy=noisy or ())
+    if as_json:
+        console.show_json(learned)
+    else:
+        presentation.show_budgets(rows_of(learned), learned.ticks)
+        if output is not None:
+            console.note(f"wrote {output}")
 
 
 @app.command()

@@ -49,6 +49,7 @@ EdgerlError                    exit 1
 └── GateFailed                 exit 3: everything ran, and the answer is no
     ├── ParityFailed           the export does not act as trained
     ├── RequestRefused         a run does not do what it was asked
+    ├── NoBaseline             no budgets can be learned from a recording
     ├── PolicyTooSlow          it cannot answer in the time that its envelope leaves it
     ├── VerificationFailed     a bundle does not hold what it claims
     └── EnvelopeRejectsPolicy  the limits would stop the policy's own golden actions
@@ -365,6 +366,13 @@ class ParityFailed(GateFailed):
 
 class RequestRefused(GateFailed):
     """A run was asked for something and did not do it; the message is the run's own."""
+
+
+class NoBaseline(GateFailed):
+    """A recording is no measure of how long things take, or what it measured fits no envelope."""
+
+    def __init__(self, why: str, remedy: str) -> None:
+        super().__init__(f"No budgets can be learned: {why}. {remedy}")
 
 
 class PolicyTooSlow(GateFailed):

@@ -100,6 +100,14 @@ def show_run(result: RunResult) -> None:
             rows.append([f"episode {one.index}", f"return {one.episode_return:.1f} in {one.steps:,} steps{cut}"])
     rows.append(["recording", result.recording or "none: nothing was recorded"])
     show_pairs([*rows, *(["dump of a fault", dump] for dump in result.dumps)])
+    if result.no_budgets:
+        err.print(Text("no: ", "bold red") + Text(visible(result.no_budgets), "default"), soft_wrap=True)
+
+
+def show_budgets(rows: list[list[str]], ticks: int) -> None:
+    """Print what was learned: each key of the envelope with its value and what was measured."""
+    heading("budgets", f"learned from {ticks:,} ticks in real time with the policy in charge")
+    show_pairs(rows)
 
 
 def loop_rows(misses: Misses, timing: Timing) -> list[list[str]]:

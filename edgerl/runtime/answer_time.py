@@ -4,7 +4,7 @@ A policy whose usual inference is too long would be late in every tick: that is 
 never armed. Where twice the usual inference is too long that is said, and refused by the production profile: the
 measurement was made back to back, and paced as on a robot, with cold caches, an inference takes at least twice as long.
 Where only the longest was too long it is said, too: it was measured at ordinary priority, so it may be the machine's
-other business.
+other business. What a run really takes is learned from its recording (:func:`edgerl.runtime.budgets.learn_budgets`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from edgerl.errors import PolicyTooSlow
 from edgerl.runtime.policies import InferenceTimes
+from edgerl.runtime.quantiles import time_text
 from edgerl.runtime.structs import Config
 
 ROOM = 2
@@ -41,8 +42,8 @@ class AnswerTime:
         """Return the same as a phrase, with its cause."""
         if self.delay:
             ticks = f"{self.delay} base ticks" if self.delay > 1 else "one base tick"
-            return f"the envelope leaves it {milliseconds(self.allowed_ns)} (an action_delay of {ticks})"
-        return f"the envelope leaves it {milliseconds(self.allowed_ns)} (budget_s)"
+            return f"the envelope leaves it {time_text(self.allowed_ns)} (an action_delay of {ticks})"
+        return f"the envelope leaves it {time_text(self.allowed_ns)} (budget_s)"
 
 
 def answer_time_of(config: Config) -> AnswerTime:
@@ -63,8 +64,8 @@ def judge_speed(times: InferenceTimes, allowed: AnswerTime, *, production: bool 
     """
     has_ns = allowed.allowed_ns
     took = (
-        f"one inference took {milliseconds(times.median_ns)} on this machine (the median of {times.n:,} while it "
-        f"warmed up; the longest took {milliseconds(times.worst_ns)})"
+        f"one inference took {time_text(times.median_ns)} on this machine (the median of {times.n:,} while it "
+        f"warmed up; the longest took {time_text(times.worst_ns)})"
     )
     if times.median_ns > has_ns:
         raise PolicyTooSlow(took, allowed.describe(), _remedy(times.median_ns, allowed))
@@ -76,20 +77,15 @@ def judge_speed(times: InferenceTimes, allowed: AnswerTime, *, production: bool 
     return ""
 
 
-def milliseconds(time_ns: int) -> str:
-    """Return a time for people, with three digits that mean something."""
-    return f"{time_ns / 1e6:,.3g} ms" if time_ns < 10**9 else f"{time_ns / 1e6:,.0f} ms"
-
-
 def _remedy(took_ns: int, allowed: AnswerTime) -> str:
     ticks = -(-ROOM * took_ns // allowed.period_ns)
     more = []
     if not allowed.delay and took_ns < allowed.period_ns:
-        more.append(f"raise budget_s, below the control period of {milliseconds(allowed.period_ns)}")
+        more.append(f"raise budget_s, below the control period of {time_text(allowed.period_ns)}")
     divider = max(ticks, allowed.divider)
     spec = f"policy_divider = {divider} in its spec and " if divider > allowed.divider else ""
     more.append(
         f"let its actions take effect later: {spec}action_delay = {ticks} in the envelope leave it "
-        f"{milliseconds(ticks * allowed.period_ns)}; use what it was trained with"
+        f"{time_text(ticks * allowed.period_ns)}; use what it was trained with"
     )
     return f"Run it on a faster target or make it smaller (quantize it); or {', or '.join(more)}."

@@ -51,6 +51,13 @@ def summarize(values: NDArray[np.int64], quantiles: tuple[float, ...] = QUANTILE
     return Summary(n, tuple(_quantile(ordered, q) for q in quantiles), int(ordered[-1]) if n else None)
 
 
+def time_text(time_ns: int) -> str:
+    """Return a time for people, with three digits that mean something."""
+    if time_ns < 1_000_000:
+        return f"{time_ns / 1e3:.3g} µs"
+    return f"{time_ns / 1e6:.3g} ms" if time_ns < 10**9 else f"{time_ns / 1e6:,.0f} ms"
+
+
 def _quantile(ordered: NDArray[np.int64], q: float) -> Quantile:
     needed = samples_needed(q)
     if ordered.size < needed:

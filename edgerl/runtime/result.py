@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from edgerl.runtime.budgets import Budgets
 from edgerl.runtime.driver_lines import SessionEnd
 from edgerl.runtime.enums import Drop
 from edgerl.runtime.frame_counts import FrameCounts
@@ -148,6 +149,10 @@ class RunResult:
     """What the production profile would have refused."""
     frames: FrameCounts | None = None
     """What became of the policy's images; None where it observes none."""
+    budgets: Budgets | None = None
+    """What was learned from the run; None where nobody asked, or nothing could be."""
+    no_budgets: str = ""
+    """Why nothing could be learned from it, where somebody asked."""
 
 
 def counts_of(

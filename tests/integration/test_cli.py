@@ -284,7 +284,7 @@ def test_an_import_that_fails_by_itself_is_a_bug_and_shows(edgerl, monkeypatch):
 
 
 def test_every_command_has_help_and_json(edgerl):
-    commands = ("export", "inspect", "diff", "pack", "verify", "doctor", "run", "demo", "targets", "modes")
+    commands = ("export", "inspect", "diff", "pack", "verify", "doctor", "run", "budgets", "demo", "targets", "modes")
     overview = edgerl("--help").out
     for command in commands:
         assert command in overview
