@@ -28,7 +28,10 @@ ANSWER_SHARE = 0.9
 """A robot that sets the pace gets its next ``read`` after this share of a period at the latest."""
 PATIENCE_NS = 1_000_000_000
 """Simulated time goes on without an answer after this."""
+KEPT_NS = 1_000_000_000
+"""A guardian that sends nothing answers nothing: an e-stop that was released is said for so long, and no longer."""
 _STICKY = int(StateFlag.EPISODE_START | StateFlag.ESTOP)
+_ESTOP = int(StateFlag.ESTOP)
 _LOCKSTEP = int(StateFlag.LOCKSTEP)
 _KNOWN = sum(StateFlag)
 _MODES, _SOURCES = frozenset(map(int, Mode)), frozenset(map(int, Source))
@@ -68,7 +71,7 @@ class DriverLoop:
         self._state = RobotState(np.full(len(layout.state), np.nan, np.float32), 0, 0)
         self._seen = ctypes.c_uint32(0)
         self._buffer = ctypes.create_string_buffer(MAX_DATAGRAM + 1)
-        self._sticky, self._sticky_since = 0, 0
+        self._sticky, self._sticky_since, self._pressed_ns = 0, 0, 0
         self._posted, self._answered = 0, 0
         self._valid_until_ns: int | None = None
         self._lockstep = False
@@ -137,10 +140,16 @@ class DriverLoop:
         core.post_datagram(self._state_mailbox, datagram)
 
     def _flags(self) -> int:
-        """In a mailbox a state replaces the one before, so a flag that counts once stays until it is answered."""
+        """In a mailbox a state replaces the one before, so a flag that counts once stays until it is answered.
+
+        An e-stop stops the answers, too. It must not keep the robot stopped for ever after it was released.
+        """
+        now_ns, flags = time.monotonic_ns(), int(self._state.flags)
+        self._pressed_ns = now_ns if flags & _ESTOP else self._pressed_ns
         if self._sticky and self._answered >= self._sticky_since:
             self._sticky = 0
-        flags = int(self._state.flags)
+        elif self._valid_until_ns is None and now_ns - self._pressed_ns > KEPT_NS:
+            self._sticky &= ~_ESTOP
         if flags & _STICKY & ~self._sticky:
             self._sticky |= flags & _STICKY
             self._sticky_since = self._posted + 1
