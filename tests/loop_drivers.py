@@ -80,6 +80,38 @@ class SlowingDown(Endless):
         state.values[0] = SLOWER if 400 <= self.driven < 440 else 0.5
 
 
+class Joint(Endless):
+    """A joint of 1 kg m² that moves as it is told in torques; its states are its position and its velocity."""
+
+    def open(self, layout: Layout, period_ns: int) -> RobotDescription:
+        self.position, self.velocity, self.torque = 0.0, 0.0, 0.0
+        return super().open(layout, period_ns)
+
+    def read(self, state: RobotState) -> None:
+        super().read(state)
+        period_s = self.period_ns * 1e-9
+        self.velocity += self.torque * period_s
+        self.position += self.velocity * period_s
+        state.values[:] = self.position, self.velocity
+
+    def write(self, command: RobotCommand, valid_for_ns: int) -> None:
+        super().write(command, valid_for_ns)
+        self.torque = float(command.values[0])
+
+    def lapse(self) -> None:
+        super().lapse()
+        self.torque = 0.0
+
+
+class WithButton(Endless):
+    """Its e-stop is pressed as long as a file is there."""
+
+    def read(self, state: RobotState) -> None:
+        super().read(state)
+        if Path(os.environ["DRIVER_BUTTON"]).exists():
+            state.flags |= StateFlag.ESTOP
+
+
 class PutsToSleep(Endless):
     """Its first state makes a moody policy sleep, once, after it was armed."""
 

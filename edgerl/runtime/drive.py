@@ -271,7 +271,7 @@ class Drive:
         """Reset the fault, and begin to put the policy in charge; returns why not, where that cannot be."""
         if self.stage != "stopped":
             return self.arm()
-        if trouble := self._policy_trouble():
+        if trouble := self._still_pressed() or self._policy_trouble():
             return trouble
         self._begin_arming()
         self._supervisor.request(Request.RESET)
@@ -289,15 +289,24 @@ class Drive:
         return ""
 
     def reset(self) -> str:
-        """Leave a latched fault for SAFE."""
-        if self.stage == "stopped":
-            self._supervisor.request(Request.RESET)
+        """Leave a latched fault for SAFE; returns why not, where that cannot be."""
+        if self.stage != "stopped":
+            return ""
+        if trouble := self._still_pressed():
+            return trouble
+        self._supervisor.request(Request.RESET)
         return ""
 
     def stop(self) -> str:
         """End the run in order, as one Ctrl-C does."""
         if not self._interrupts.count:
             self._interrupts.interrupt()
+        return ""
+
+    def _still_pressed(self) -> str:
+        """The guardian does not leave STOPPED for it; who asks should not have to wait to find that out."""
+        if self._supervisor.status.state_flags & StateFlag.ESTOP:
+            return "The robot's e-stop is pressed. Release it there, then ask again."
         return ""
 
     def _policy_trouble(self) -> str:
