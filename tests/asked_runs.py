@@ -50,10 +50,17 @@ class Going:
                     raise
                 time.sleep(0.005)
 
-    def until(self, reached: Callable[[RunStatus], bool], timeout_s: float = 20.0) -> RunStatus:
+    def until(
+        self,
+        reached: Callable[[RunStatus], bool],
+        timeout_s: float = 20.0,
+        every: Callable[[], object] = lambda: None,
+    ) -> RunStatus:
+        """Look at the status, and do something every time, until it is reached."""
         end = time.monotonic() + timeout_s
         while not reached(status := self.client.status()):
             assert time.monotonic() < end, status
+            every()
             time.sleep(0.02)
         return status
 

@@ -230,7 +230,7 @@ def _name(value: object, *, strict: bool = True) -> str:
 
 def _values(given: object) -> tuple[float, ...]:
     if not isinstance(given, list) or len(given) > MAX_VALUES or not all(map(_is_number, given)):
-        raise BadRequest(f"values is {_short(given)}. Expected a list of up to {MAX_VALUES} finite numbers.")
+        raise BadRequest(f"values is {_short(given)}. Expected a list of up to {MAX_VALUES} finite numbers below 1e30.")
     return tuple(map(float, given))
 
 
