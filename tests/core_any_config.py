@@ -28,7 +28,7 @@ FLOAT = struct.Struct("<f")
 RANGES = [(-1, 1, 0), (-1, 1, 0), (-2, 2, 0.5), (-INF, INF, 0), (0.25, 0.25, 0.25), (-MAX, MAX, 1), (-1e-40, 1, 0)]
 RATES = [INF, INF, INF, 5.0, 50.0, 1e-3, MAX, 1e-40]
 ACCELERATIONS = [INF, INF, INF, 100.0, 1e4, 1e-2, MAX, 1e-40]
-RUNGS = [Source.HOLD, Source.SAFE, Source.LAPSE, Source.DAMP]
+RUNGS = [Source.HOLD, Source.SAFE, Source.LAPSE, Source.DAMP, Source.DAMP]
 
 
 def any_config(dice: random.Random) -> structs.Config:
@@ -36,13 +36,13 @@ def any_config(dice: random.Random) -> structs.Config:
     config = small_config(**_times(dice), **_policies(dice), **_watches(dice))
     joints = dice.randrange(1, 4)
     config.state_count, config.action_count = 2 * joints + 1, joints
-    kind = dice.choice(["plain", "plain", "position", "drive", "velocity", "torque", "pd", "any"])
+    kind = dice.choice(["plain", "plain", "position", "drive", "velocity", "torque", "pd", "pd", "any"])
     channels = [channel for joint in range(joints) for channel in _joint(dice, kind, joint)]
     config.command_count = len(channels)
     for i, channel in enumerate(channels):
         config.commands[i] = channel
     for i in range(2 * joints):
-        low, high = dice.choice([(-INF, INF)] * 6 + [(-2.5, 2.5)])
+        low, high = dice.choice([(-INF, INF)] * 4 + [(-2.5, 2.5)])
         start = dice.choice([(-INF, INF)] * 6 + [(-2.0, 2.5)])
         config.states[i] = structs.StateChannel(low, high, *start, dice.choice([0, 0, 1]), 0)
     config.states[2 * joints] = structs.StateChannel(-INF, INF, -INF, INF, 0, 0)
@@ -50,7 +50,10 @@ def any_config(dice: random.Random) -> structs.Config:
     _observation(dice, config, 2 * joints)
     for ladder in LadderClass:
         sources = RUNGS if ladder == LadderClass.STATE else [*RUNGS, Source.STANDBY, Source.STANDBY]
-        rungs = [(dice.choice(sources), dice.choice([0, 20 * MS, 60 * MS])) for _ in range(dice.randrange(5))]
+        rungs = [
+            (dice.choice(sources), dice.choice([0, 20 * MS, 60 * MS, 60 * MS]))
+            for _ in range(dice.choice([0, 1, 2, 2, 3, 4]))
+        ]
         set_ladder(config, ladder, *rungs)
     for i in range(config.operator_count):
         config.operators[i] = structs.OperatorChannel(-1.0, 1.0, dice.choice([0.0, -1.0]), 0)

@@ -207,7 +207,7 @@ class Crowd(World):
         values = [dice.uniform(-1, 1) for _ in range(moving)] + [dice.randrange(200), *attitude]
         self.stuck = dice.randrange(6) if self.chance(0.02) else max(0, self.stuck - 1)
         values[0] = 0.25 if self.stuck else values[0]
-        if self.chance(0.01):
+        if self.chance(0.02):
             values[dice.randrange(moving)] = dice.choice([2.6, -2.4, 1e6])
         if self.chance(0.01):
             values[dice.randrange(len(values))] = dice.choice([self.evil(), 300.0, -1.0])
@@ -236,12 +236,18 @@ class Crowd(World):
                 lambda: self._out_of_order(values, flags, stamp=max(0, self.stamp - old)),
                 lambda: self.state(values, flags, stamp=min(self.stamp + old, 2**64 - 1)),
                 lambda: self.state(values, flags, session=SESSION + 1),
-                lambda: [self.state(values, flags) for _ in range(old % 80)],
+                lambda: self._burst(values, flags, old % 80),
                 lambda: self.inbox.append((self.now, bye)),
                 lambda: self.inbox.append((self.now, noise)),
                 lambda: self.inbox.append((self.now, -111)),
             ]
         )()
+
+    def _burst(self, values: list[float], flags: StateFlag, count: int) -> None:
+        """Send more states than a tick may read, the first with any flags."""
+        self.state(values, flags | StateFlag(self.dice.randrange(32)))
+        for _ in range(count):
+            self.state(values, flags)
 
     def _out_of_order(self, values: list[float], flags: StateFlag, **changed: int) -> None:
         """Send an old state once more; the ones after it are as new as if it had never been."""

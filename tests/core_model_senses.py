@@ -83,7 +83,7 @@ class Senses:
         self.same = np.zeros(config.state_count, int)
         self.clock = Clock.WAITING
         self.tick_ns = self.start_ns = self.beat_ns = start_ns
-        self.silent_ns = self.ladder_ns = 0
+        self.silent_ns = self.ladder_ns = self.ahead_ns = 0
         self.ladder = LadderClass.POLICY
         self.trying = False
         self.limits = [(one.low, one.high) for one in config.states[: config.state_count]]
@@ -158,7 +158,12 @@ class Senses:
         if by_grid:
             self.late_ns += header.missed_periods * self.config.period_ns
         real_ns = header.start_ns - self.start_ns
-        self.ladder_ns += real_ns if stands and not self.observed else self.elapsed_ns
+        if stands and not self.observed:
+            self.ladder_ns += real_ns
+            self.ahead_ns += real_ns
+        else:
+            self.ladder_ns += max(0, self.elapsed_ns - self.ahead_ns)
+            self.ahead_ns = 0
         self.silent_ns += self.elapsed_ns
         self.tick_ns, self.start_ns = header.tick_ns, header.start_ns
         patience_ns = self.config.period_ns if self.supervisor_lost else self.config.state_timeout_ns

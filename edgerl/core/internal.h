@@ -222,6 +222,7 @@ struct erl_loop {
     uint32_t mode;
     uint32_t last_source;
     uint64_t ladder_ns;     /* spent on the fallback ladder */
+    uint64_t ahead_ns;      /* of it: since the robot's clock stands still */
     uint64_t elapsed_ns;    /* of the tick's clock since the last tick */
     uint64_t silent_ns;     /* of the tick's clock since the last command that was sent */
     bool has_written;       /* a command was sent */

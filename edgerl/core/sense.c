@@ -141,6 +141,24 @@ static void compare_with_robot(erl_loop *loop) {
     loop->status.missed_periods += missed;
 }
 
+/* A robot may stamp what it likes: no sum of times wraps, and so begins anew. */
+static uint64_t later(uint64_t time_ns, uint64_t by_ns) {
+    return by_ns < UINT64_MAX - time_ns ? time_ns + by_ns : UINT64_MAX;
+}
+
+/* The ladder goes on in real time while the robot's clock stands still, and does not count that time again when the
+ * next stamp has caught up with it. */
+static void advance_ladder(erl_loop *loop, bool frozen, uint64_t real_ns) {
+    if (frozen) {
+        loop->ladder_ns = later(loop->ladder_ns, real_ns);
+        loop->ahead_ns += real_ns;
+        return;
+    }
+    const uint64_t ahead_ns = loop->ahead_ns < loop->elapsed_ns ? loop->ahead_ns : loop->elapsed_ns;
+    loop->ladder_ns = later(loop->ladder_ns, loop->elapsed_ns - ahead_ns);
+    loop->ahead_ns = 0;
+}
+
 /* How much of the tick's clock went by. Where it is the robot's it stands still without a state, so nothing may move;
  * what counts real time there (the fallback ladder) takes it from CLOCK_MONOTONIC. */
 static void advance(erl_loop *loop, uint32_t clock_before) {
@@ -161,8 +179,8 @@ static void advance(erl_loop *loop, uint32_t clock_before) {
     }
     erl_envelope_advance(&loop->envelope, elapsed_ns);
     loop->elapsed_ns = elapsed_ns;
-    loop->silent_ns += elapsed_ns;
-    loop->ladder_ns += frozen ? real_ns : elapsed_ns;
+    loop->silent_ns = later(loop->silent_ns, elapsed_ns);
+    advance_ladder(loop, frozen, real_ns);
     loop->last_tick_ns = tick->tick_ns;
     loop->last_start_ns = tick->start_ns;
     loop->last_state_ns = tick->observed ? tick->start_ns : loop->last_state_ns;

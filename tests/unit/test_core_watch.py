@@ -231,6 +231,53 @@ def test_a_tick_without_a_state_comes_at_the_time_out_and_degrades():
     assert world.now_mode() == Mode.ACTIVE
 
 
+def test_a_ladder_takes_its_time_once_where_ticks_without_a_state_come_between():
+    world = robot_world(state_timeout_ns=15 * MS, hold_ns=0, safe_ns=200 * MS)
+    world.request(Request.POLICY_DIED)
+    world.tick()
+    start = world.record().header.start_ns
+    arrive(world)
+    while world.now_mode() == Mode.FALLBACK:
+        world.tick()
+        if world.now_mode() == Mode.FALLBACK:
+            arrive(world, 5 * MS, 2 * PERIOD)
+    assert 200 * MS <= world.record().header.start_ns - start <= 220 * MS
+
+
+def leap(world: World) -> set[Event]:
+    """Let the robot go over to simulated time, and stamp the next state with the end of time."""
+    for stamp in (world.stamp + 1, 2**64 - 1):
+        world.state(flags=StateFlag.LOCKSTEP, stamp=stamp)
+        world.tick()
+    return world.record().events
+
+
+def crawl(world: World, ticks: int) -> None:
+    """Make ticks of a robot whose stamps hardly advance."""
+    for _ in range(ticks):
+        world.state(stamp=world.stamp + 1)
+        world.tick()
+
+
+def test_no_stamp_makes_a_ladder_begin_anew():
+    world = World(small_config(hold_ns=1000 * MS))
+    world.stamp = 0
+    world.arm()
+    world.request(Request.POLICY_DIED)
+    crawl(world, 12)
+    assert Event.LADDER_END in leap(world)
+    assert world.now_mode() == Mode.STOPPED
+
+
+def test_no_stamp_makes_a_command_valid_again():
+    world = World(small_config(valid_for_ns=100 * MS))
+    world.stamp = 0
+    world.arm()
+    world.send_answer = -111
+    crawl(world, 7)
+    assert Event.LAPSED in leap(world)
+
+
 def test_states_that_stay_away_fill_the_bucket():
     world = robot_world(state_timeout_ns=15 * MS, bucket_limit=2)
     world.tick()
