@@ -195,9 +195,11 @@ class Model(Senses):
     def _stop_asking(self) -> None:
         self.posted = self.outstanding = self.late = self.commands.standby.has = False
 
-    def _stand_by(self, header: structs.TickHeader) -> bool:
+    def _stand_by(self, given: Given, header: structs.TickHeader) -> bool:
         """The ladder is at the candidate: say whether its command is there, and may be sent."""
-        if self.config.action_delay == 0 and self.usable and self.candidate:
+        if not self._ready(given, self.candidate):
+            return False
+        if self.config.action_delay == 0 and self.usable:
             if self.asked != header.tick and header.post_ns:
                 self._post(header)
             if self.asked == header.tick:
@@ -228,10 +230,12 @@ class Model(Senses):
         assert reported == (events or {E.NOMINAL}), (self.mode, reported ^ (events or {E.NOMINAL}))
         event = governing(self.mode, reported)
         assert header.event == event
-        self._follow(event, reported, header, sent)
+        self._follow(given, event, reported, header, sent)
         assert status.fault == self.fault
 
-    def _follow(self, event: Event, events: set[Event], header: structs.TickHeader, sent: list[object]) -> None:
+    def _follow(
+        self, given: Given, event: Event, events: set[Event], header: structs.TickHeader, sent: list[object]
+    ) -> None:
         named, after = cell(self.mode, event)
         assert header.mode == after
         if after == M.FALLBACK:
@@ -243,7 +247,7 @@ class Model(Senses):
             self.commands.seed(self)
             self.commands.ramp_start(self)
         source = self._resolve_source(named)
-        if source == S.STANDBY and not self._stand_by(header):
+        if source == S.STANDBY and not self._stand_by(given, header):
             source = S.SAFE
         assert header.source == source, (self.mode, event, Source(header.source), source)
         assert len(sent) == (header.write_ns != 0) <= (source != S.LAPSE)

@@ -55,6 +55,7 @@ class Commands:
         self.wanted = self.held
         self.inner = Inner(len(self.channels), config.action_count)
         self.standby = Inner(len(self.channels), config.action_count)
+        self.stands_by = 0
         self.ramp_over, self.ramp_ns, self.ramp_from = False, 0, list(self.last)
         self.policy: list[float] = []
         self.expected: list[float] = []
@@ -200,8 +201,9 @@ class Commands:
         if not self.standby.has or header.tick - self.standby.taken >= self.config.policy_divider:
             return False
         takes_over = model.last_source != Source.STANDBY
-        if takes_over:
+        if takes_over or self.stands_by != model.candidate:
             self._start(model, self.standby)
+        self.stands_by = model.candidate
         return not self._make(model, self.standby, header.tick, takes_over)
 
     def ramp_start(self, model: Model) -> None:

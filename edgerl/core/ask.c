@@ -211,9 +211,9 @@ static bool leads_to_candidate(const erl_loop *loop) {
     return leads && loop->status.candidate != 0;
 }
 
-/* The ladder is at the candidate: with d = 0 its answer to this tick's observation is waited for. */
+/* The ladder is at the candidate, and it is ready: with d = 0 its answer to this tick's observation is waited for. */
 void erl_ask_candidate(erl_loop *loop) {
-    if (loop->config.action_delay > 0 || !loop->asked.usable || loop->status.candidate == 0) {
+    if (loop->config.action_delay > 0 || !loop->asked.usable) {
         return;
     }
     if (loop->tick.post_ns != 0 || post(loop) == 0) {

@@ -263,6 +263,7 @@ struct erl_loop {
     float shadow_said[ERL_MAX_COMMANDS];
     erl_inner inner;   /* of the acting policy */
     erl_inner standby; /* of the candidate */
+    uint64_t stands_by; /* whose command STANDBY was last */
     erl_ramp ramp;
     erl_setpoint wanted[ERL_MAX_COMMANDS]; /* of this tick */
     erl_setpoint held[ERL_MAX_COMMANDS];   /* of the command written last */

@@ -87,15 +87,21 @@ static void ramp(erl_loop *loop) {
     approach(loop, ERL_SOURCE_RAMP, command);
 }
 
-/* The candidate's command of this tick, if there is one; event bits. */
+/* The candidate's command of this tick, if there is one; event bits. One that is not ready has none, whatever it says,
+ * and each that takes over is blended in, also from another one. */
 uint32_t erl_source_stand_by(erl_loop *loop) {
+    const uint64_t candidate = loop->status.candidate;
+    if (!erl_policies_ready(loop, candidate)) {
+        return 1u << ERL_EVENT_ACTION_LATE;
+    }
     erl_ask_candidate(loop);
     if (!erl_inner_current(loop, &loop->standby)) {
         return 1u << ERL_EVENT_ACTION_LATE;
     }
-    if (loop->last_source != ERL_SOURCE_STANDBY) {
+    if (loop->last_source != ERL_SOURCE_STANDBY || loop->stands_by != candidate) {
         erl_inner_start(loop, &loop->standby);
     }
+    loop->stands_by = candidate;
     return erl_inner_act(loop, &loop->standby, ERL_SOURCE_STANDBY);
 }
 

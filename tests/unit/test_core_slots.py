@@ -215,18 +215,55 @@ def test_the_ladder_may_lead_to_the_candidate(fields):
     assert world.now_mode() == Mode.FALLBACK
 
 
-@pytest.mark.parametrize("trouble", ["silent", "rejected", "gone"])
+@pytest.mark.parametrize("trouble", ["silent", "rejected", "gone", "not ready"])
 def test_a_candidate_that_has_no_good_action_is_replaced_by_the_safe_command(trouble):
     pair = standby()
     world = pair.arm()
     pair.acting = None
-    pair.values = {"silent": None, "rejected": [5.0, 0.0], "gone": [0.3, 0.4]}[trouble]
+    pair.values = {"silent": None, "rejected": [5.0, 0.0]}.get(trouble, [0.3, 0.4])
+    if trouble == "not ready":
+        pair.ready(SECOND + 5)
     if trouble == "gone":
         pair.name(EPOCH, 0)
     world.request(Request.POLICY_DIED)
     world.ticks(2)
     assert Source(world.record().header.source) == Source.SAFE
     assert world.record().command.tolist() == pytest.approx([0.0, 0.5])
+
+
+def test_a_slow_candidate_that_is_not_ready_is_not_stood_by_with_what_it_said_before():
+    pair = standby(policy_divider=2, action_delay=1, arm_ticks=8)
+    world = pair.world
+    world.ticks(1)
+    world.request(Request.ARM)
+    world.ticks(6)
+    assert world.now_mode() == Mode.ACTIVE
+    pair.ready(SECOND + 5)
+    world.request(Request.POLICY_DIED)
+    world.ticks(1)
+    assert Source(world.record().header.source) == Source.SAFE
+
+
+def test_a_candidate_in_the_place_of_another_is_blended_in_as_well():
+    pair = standby(blend_ns=20 * MS)
+    world = pair.arm()
+    pair.acting = None
+    world.request(Request.POLICY_DIED)
+    world.ticks(2)
+    assert world.record().command.tolist() == pytest.approx([0.3, 0.4])
+    third = EPOCH + 20
+    core.say_ready(world.slots[2], third)
+
+    def answer(header: structs.ObservationHeader, _: bytes) -> None:
+        core.post_action(world.slots[2], third, header.sequence, np.array([0.5, 0.8], np.float32))
+
+    world.policy = answer
+    core.set_policies(world.at["requests"], core.policy_word(EPOCH, 0), core.policy_word(third, 2))
+    world.ticks(1)
+    assert Source(world.record().header.source) == Source.STANDBY
+    assert world.record().command.tolist() == pytest.approx([0.4, 0.6])
+    world.ticks(1)
+    assert world.record().command.tolist() == pytest.approx([0.5, 0.8])
 
 
 def test_a_candidate_gets_no_observation_that_cannot_be_made():
