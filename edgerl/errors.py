@@ -52,7 +52,8 @@ EdgerlError                    exit 1
     ├── NoBaseline             no budgets can be learned from a recording
     ├── PolicyTooSlow          it cannot answer in the time that its envelope leaves it
     ├── VerificationFailed     a bundle does not hold what it claims
-    └── EnvelopeRejectsPolicy  the limits would stop the policy's own golden actions
+    ├── EnvelopeRejectsPolicy  the limits would stop the policy's own golden actions
+    └── EnvelopeRejectsState   the limits would stop the policy where its trainer recorded it
 ```
 """
 
@@ -394,4 +395,15 @@ class EnvelopeRejectsPolicy(GateFailed):
             f"Row {row} of the golden set: channel '{channel}' is {what}. The envelope would change or refuse "
             f"{rows[0]:,} of the {rows[1]:,} golden actions. Widen that limit if the robot can take it; "
             "otherwise this policy is not for this robot."
+        )
+
+
+class EnvelopeRejectsState(GateFailed):
+    """The limits of the state would stop the policy where its trainer recorded it."""
+
+    def __init__(self, *, row: int, channel: str, what: str, rows: tuple[int, int]) -> None:
+        super().__init__(
+            f"Row {row} of the golden set: the state's '{channel}' is {what}. The guardian would take the policy "
+            f"out of charge in {rows[0]:,} of the {rows[1]:,} recorded rows. Widen that limit if the robot can take "
+            "it; otherwise this policy is not for this robot."
         )

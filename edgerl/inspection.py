@@ -17,6 +17,7 @@ from edgerl.console import heading, show_pairs, show_table
 from edgerl.envelope import ChannelLimits, Envelope, Ladder
 from edgerl.envelope.commands import command_limits
 from edgerl.envelope.ladder import CLASSES
+from edgerl.envelope.state import StateLimits
 from edgerl.importers import CheckpointDescription
 from edgerl.presentation import loop_rows, show_claims
 from edgerl.spec import Action, PolicySpec, Provenance, Term, Unknown
@@ -182,8 +183,45 @@ def _show_envelope(envelope: Envelope, spec: PolicySpec) -> None:
             ["fault after", f"{degrade.misses} bad ticks of the last {degrade.of_ticks}"],
             *_ladder_rows(envelope.ladder),
             *_law_rows(envelope),
+            *_watch_rows(envelope),
         ]
     )
+    if envelope.state is not None and envelope.state.channels:
+        _show_state(envelope.state.channels)
+
+
+def _show_state(channels: Sequence[StateLimits]) -> None:
+    said = [
+        (_ends(one.low, one.high), _ends(one.start_low, one.start_high), "yes" if one.noisy else "", one.unit or "")
+        for one in channels
+    ]
+    rows = [[names, *texts] for names, texts in _grouped([one.name for one in channels], said)]
+    show_table("state", ["channels", "range", "armed within", "noisy", "not observed, in"], rows)
+
+
+def _watch_rows(envelope: Envelope) -> list[list[str]]:
+    state, watchdog, rows = envelope.state, envelope.watchdog, []
+    if envelope.clock == "robot":
+        rows.append(["clock", "the robot's: its state begins the tick"])
+    if state is not None and state.max_tilt is not None:
+        rows.append(["leans", f"up to {state.max_tilt:g} rad"])
+    if state is not None and state.max_start_tilt is not None:
+        rows.append(["armed", f"where it leans up to {state.max_start_tilt:g} rad"])
+    if watchdog is not None and watchdog.frozen_ticks is not None:
+        rows.append(["frozen after", f"{watchdog.frozen_ticks:,} equal states of a noisy channel"])
+    if watchdog is not None and watchdog.jitter is not None:
+        jitter = watchdog.jitter
+        late = f"{jitter.misses} of the last {jitter.of_ticks} ticks more than {_ms(jitter.budget_ns)} late"
+        rows.append(["jitter", f"a fault with {late}"])
+    if watchdog is not None and watchdog.heartbeat_timeout_ns is not None:
+        rows.append(["supervisor", f"a fault when silent for {_ms(watchdog.heartbeat_timeout_ns)}"])
+    return rows
+
+
+def _ends(low: float, high: float) -> str:
+    if math.isinf(low):
+        return "" if math.isinf(high) else f"up to {high:g}"
+    return f"{low:g} or more" if math.isinf(high) else f"{low:g} to {high:g}"
 
 
 def _target_rows(channels: Sequence[ChannelLimits]) -> list[list[str]]:

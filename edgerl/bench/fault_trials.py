@@ -6,23 +6,26 @@ supervisor is in :mod:`edgerl.bench.orphans`.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgerl.bench.fault_kinds import FROZEN_TICKS, FaultKind
 from edgerl.bench.loop import BenchLoop
 from edgerl.bench.robot import Commands, RobotFault
 from edgerl.bench.setting import Setting
+from edgerl.envelope.state import StateLimits, StateSet
+from edgerl.envelope.watchdog import Watchdog
 from edgerl.errors import LoopError
 from edgerl.runtime.enums import Mode
 from edgerl.runtime.load import Load
 from edgerl.runtime.recording import Records
 from edgerl.runtime.recording.recorder import Keep
 from edgerl.runtime.run import RunOptions
-from edgerl.runtime.structs import Config
+from edgerl.runtime.state_channels import state_channels
 
 STOPPED_S = 0.02
 """How long a stopped policy stays stopped."""
@@ -76,7 +79,7 @@ def in_one_run(setting: Setting, load: Load, kinds: tuple[FaultKind, ...], count
     left = dict.fromkeys(kinds, count)
     done: list[Injection] = []
     tries = _TRIES * count * len(kinds)
-    with setting.loop(load, 1.0 + tries * 0.1, options=OPTIONS, adjust=watch_for_frozen_states) as loop:
+    with setting.loop(watching_for_frozen_states(load), 1.0 + tries * 0.1, options=OPTIONS) as loop:
         loop.wait_ready()
         for _ in range(tries):
             open_ = [kind for kind in kinds if left[kind]]
@@ -93,10 +96,12 @@ def in_one_run(setting: Setting, load: Load, kinds: tuple[FaultKind, ...], count
         return _trials(loop, tuple(done))
 
 
-def watch_for_frozen_states(config: Config) -> None:
-    """Declare channel 0 of the robot, which is never the same twice in a row, to be noisy."""
-    config.frozen_ticks = FROZEN_TICKS
-    config.states[0].noisy = 1
+def watching_for_frozen_states(load: Load) -> Load:
+    """Return a load whose envelope says that the robot's first channel, never the same twice in a row, is noisy."""
+    first = state_channels(load.engine.spec)[0].name
+    noisy = StateLimits(first, None, -math.inf, math.inf, -math.inf, math.inf, noisy=True)
+    watchdog = Watchdog(jitter=None, frozen_ticks=FROZEN_TICKS, heartbeat_timeout_ns=None)
+    return replace(load, envelope=replace(load.envelope, state=StateSet((noisy,), None, None), watchdog=watchdog))
 
 
 def one_run_each(setting: Setting, load: Load, kind: FaultKind, count: int) -> Iterator[Trials]:

@@ -10,7 +10,6 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +27,7 @@ from edgerl.runtime.recording.read import read_recording
 from edgerl.runtime.recording.recorder import Recorder
 from edgerl.runtime.run import RunOptions, configure, recording_header
 from edgerl.runtime.session import Session, Terms, open_session
-from edgerl.runtime.structs import Config, Status
+from edgerl.runtime.structs import Status
 from edgerl.runtime.supervisor import BYE_FINISHED, Supervisor
 
 if TYPE_CHECKING:
@@ -61,8 +60,6 @@ class LoopSettings:
     options: RunOptions
     seconds: float
     """How long it may last: what the robot has room to write down."""
-    adjust: Callable[[Config], None] = lambda _: None
-    """Changes the guardian's configuration before it starts."""
 
 
 class SupervisedLoop:
@@ -97,7 +94,6 @@ class SupervisedLoop:
         self.layout = layout_of(load.engine.spec, load.envelope)
         self.config = config = configure(load, options)
         config.cpu = settings.placement.guardian
-        settings.adjust(config)
         terms = Terms(self.layout, config.period_ns, config.budget_ns, config.valid_for_ns)
         session = self.connect(terms, self._stack)
         session.configure(config)

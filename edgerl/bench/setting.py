@@ -19,7 +19,6 @@ from edgerl.errors import PlatformError
 from edgerl.runtime.load import Load
 from edgerl.runtime.recording import Records
 from edgerl.runtime.run import RunOptions
-from edgerl.runtime.structs import Config
 
 T = TypeVar("T")
 
@@ -71,7 +70,6 @@ class Setting:
         *,
         options: RunOptions | None = None,
         policy_apart: bool = False,
-        adjust: Callable[[Config], None] = lambda _: None,
     ) -> BenchLoop:
         """Return a loop that is to be entered.
 
@@ -80,12 +78,11 @@ class Setting:
             seconds: How long it may last.
             options: How it runs; None: the product's own defaults.
             policy_apart: Whether the policy has a processor of its own, shared with the robot.
-            adjust: Changes the guardian's configuration before it starts.
         """
         at = self.processors
         placement = Placement(at.loop, at.other if policy_apart else at.loop, at.other)
         return BenchLoop(
-            LoopSettings(load, self.program("robot"), self.folder, placement, options or RunOptions(), seconds, adjust)
+            LoopSettings(load, self.program("robot"), self.folder, placement, options or RunOptions(), seconds)
         )
 
     def take_turns(self, rounds: int, variants: Mapping[str, Callable[[], T]]) -> dict[str, list[T]]:

@@ -68,6 +68,7 @@ def pack(
         ParityFailed: The certificate says so.
         VerificationFailed: An engine does not reproduce the golden set.
         EnvelopeRejectsPolicy: The envelope would refuse or change a golden action.
+        EnvelopeRejectsState: The envelope would take the policy out of charge where its trainer recorded it.
         PlatformError: Not Linux, or edgerl was installed without its core.
     """
     period_ns = _check_spec(model.spec)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from edgerl.bundle.replay_state import replay_states
 from edgerl.envelope import Envelope
 from edgerl.envelope.joints import closes_loop
 from edgerl.errors import EnvelopeRejectsPolicy
@@ -26,7 +27,7 @@ from edgerl.spec import PolicySpec
 
 
 def replay_golden(envelope: Envelope, golden: GoldenSet, spec: PolicySpec, period_ns: int) -> str:
-    """Return the evidence that the envelope neither rejects nor saturates any of the golden actions.
+    """Return the evidence that the envelope neither stops nor changes the policy anywhere in its golden set.
 
     Args:
         envelope: Limits, and what a reject writes.
@@ -36,6 +37,7 @@ def replay_golden(envelope: Envelope, golden: GoldenSet, spec: PolicySpec, perio
 
     Raises:
         EnvelopeRejectsPolicy: One is outside; the message names row, channel, value and limit.
+        EnvelopeRejectsState: A recorded observation is of a state outside the limits.
         EnvelopeError: The actions have another number of channels than the envelope.
         PlatformError: The guardian's code is not here; it needs Linux.
     """
@@ -61,14 +63,16 @@ def replay_golden(envelope: Envelope, golden: GoldenSet, spec: PolicySpec, perio
             what=_describe(envelope, channel, value, previous, verdict),
             rows=(len(np.unique(bad[:, 0] // ticks)), golden.rows),
         )
+    states = replay_states(envelope, golden, spec)
+    states = f"; {states}" if states else ""
     if closes_loop(spec):
         return (
             f"{golden.rows:,} golden actions ask for positions within range, none rejected, none saturated; "
-            "torques were not judged, since they depend on the robot's state"
+            f"torques were not judged, since they depend on the robot's state{states}"
         )
     judged = golden.rows - int(alone.sum())
     rates = f"{judged:,} of them within rate and acceleration" if judged else "no rollout to judge rates by"
-    return f"{golden.rows:,} golden actions within range, {rates}; none rejected, none saturated"
+    return f"{golden.rows:,} golden actions within range, {rates}; none rejected, none saturated{states}"
 
 
 def _base_ticks(

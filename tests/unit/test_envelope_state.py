@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from edgerl.envelope.file import parse_envelope
 from edgerl.envelope.state import StateLimits, StateSet
 from edgerl.envelope.watchdog import Jitter, Watchdog
 from edgerl.errors import EnvelopeError
+from edgerl.inspection import _show_envelope
 from edgerl.runtime import core
 from edgerl.runtime.enums import Clock
 from edgerl.runtime.envelope_config import apply_envelope
@@ -286,3 +289,36 @@ def test_an_envelope_that_says_none_of_it_has_the_bytes_that_it_always_had():
     }
     envelope = dataclasses.replace(parsed(), **everything)
     assert canonical.loads(Envelope, canonical.dumps(envelope), "it") == envelope
+
+
+def test_what_the_page_shows_is_read_as_it_stands():
+    page = (Path(__file__).parents[2] / "docs" / "envelope.md").read_text()
+    (block,) = (one for one in re.findall(r"```toml\n(.*?)```", page, re.DOTALL) if one.startswith("[state]"))
+    bent = dataclasses.replace(POSED, robot=dataclasses.replace(POSED.robot, default_pose=(0.1, -0.8, -0.2)))
+    envelope = parsed(block, bent)
+    config = configured(envelope, bent)
+    names = [channel.name for channel in layout_of(bent, envelope).state]
+    assert names[-4:] == ["temperature[hip]", "temperature[knee]", "temperature[ankle]", "battery"]
+    knee = config.states[names.index("q[knee]")]
+    assert (knee.noisy, knee.low, config.frozen_ticks) == (1, pytest.approx(-2.6), 20)
+
+
+def test_inspect_shows_it(capsys):
+    _show_envelope(
+        parsed(
+            "[state]\nmax_tilt_rad = 1.0\nmax_start_tilt_rad = 0.25\n"
+            '[state.channels]\ndq = { low = -20.0, high = 20.0, noisy = true }\n"q[hip]" = { start = { low = -0.5 } }\n'
+            '"temperature[*]" = { high = 80.0, unit = "degC" }\n'
+            "[watchdog]\nfrozen_ticks = 7\nheartbeat_timeout_s = 0.5\n"
+            "jitter = { budget_s = 0.001, misses = 5, of_ticks = 1000 }\n",
+            loop='clock = "robot"',
+        ),
+        POSED,
+    )
+    printed = re.sub(r"[\s│]+", " ", capsys.readouterr().err)
+    for text in (
+        "the robot's: its state begins the tick", "up to 1 rad", "where it leans up to 0.25 rad",
+        "7 equal states of a noisy channel", "5 of the last 1000 ticks more than 1 ms late", "silent for 500 ms",
+        "-20 to 20 yes", "-0.5 or more", "up to 80 degC", "dq[hip], dq[knee],",
+    ):  # fmt: skip
+        assert text in printed
