@@ -64,8 +64,8 @@ class Crowd(World):
     def _receive(self, context: object, buffer: int, capacity: int, deadline: int) -> int:
         size = super()._receive(context, buffer, capacity, deadline)
         self.given.sensed_ns = self.now
-        if size > 0:
-            self.given.datagrams.append(ctypes.string_at(buffer, size))
+        if size != 0:
+            self.given.datagrams.append(ctypes.string_at(buffer, max(0, size)))
         return size
 
     def _sleep_until(self, context: object, when: int) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from edgerl.runtime import structs
 from edgerl.runtime.enums import (
+    MAX_DRAIN,
     Attitude,
     Clock,
     Dtype,
@@ -46,6 +47,7 @@ class Given:
     sensed_ns: int = 0
     """When the tick had its state: requests and heartbeats are looked at then."""
     datagrams: list[bytes] = field(default_factory=list)
+    """As they were read; empty: an error."""
     requests: set[Request] = field(default_factory=set)
     heartbeat: bool = False
     operator: structs.Operator | None = None
@@ -113,9 +115,13 @@ class Senses:
     def _listen(self, given: Given) -> None:
         """Take the newest state; keep the flags of those that it overtook."""
         self.observed, self.bye, self.flags = False, False, StateFlag(0)
+        self.read = 0
         size = 40 + 4 * self.config.state_count + 4
         for data in given.datagrams:
             bye = len(data) == 40
+            waits = self.clock != Clock.GRID and not self.observed
+            self.read = 1 if waits and self.read == MAX_DRAIN else self.read + 1  # it slept, and begins to count anew
+            self.read = 0 if waits and not data else self.read
             if len(data) != size and not bye:
                 continue
             magic, version, kind, session, sequence, stamp = struct.unpack_from("<4sHHQQQ", data)
@@ -142,6 +148,8 @@ class Senses:
             lockstep = self.config.allow_lockstep and self.own_flags & StateFlag.LOCKSTEP
             self.clock = Clock.LOCKSTEP if lockstep else Clock(self.config.clock)
         assert header.clock == self.clock
+        old = self.observed and self.read >= MAX_DRAIN and self.clock != Clock.LOCKSTEP
+        self.observed = self.observed and not old
         stands = self.clock in (Clock.LOCKSTEP, Clock.ROBOT)
         if stands:
             assert header.tick_ns == (self.stamp if self.observed else self.tick_ns)
@@ -167,7 +175,7 @@ class Senses:
         self.silent_ns += self.elapsed_ns
         self.tick_ns, self.start_ns = header.tick_ns, header.start_ns
         patience_ns = self.config.period_ns if self.supervisor_lost else self.config.state_timeout_ns
-        waited = before != Clock.GRID and not self.observed and given.sensed_ns - given.began_ns >= patience_ns
+        waited = before != Clock.GRID and not (self.observed or old) and given.sensed_ns - given.began_ns >= patience_ns
         hurried = not self.supervisor_lost and self._misses_supervisor(given)
         self.timed_out = waited and not hurried and self.clock != Clock.ROBOT
 

@@ -134,6 +134,7 @@ typedef struct erl_inner {
 } erl_inner;
 
 /* wire.c */
+#define ERL_KIND_WELCOME 2u
 #define ERL_KIND_STATE 4u
 #define ERL_KIND_COMMAND 5u
 #define ERL_KIND_BYE 6u
@@ -161,6 +162,7 @@ typedef struct erl_command {
 
 uint32_t erl_crc32(const void *bytes, size_t count);
 size_t erl_wire_state_bytes(const erl_config *config);
+#define ERL_WIRE_WELCOME (ERL_DROP_CAUSES + 1) /* the answer to the supervisor's keep-alive, which nobody waits for */
 uint32_t erl_wire_parse(const uint8_t *bytes, size_t size, const erl_config *config, erl_state *out);
 uint32_t erl_wire_command(const erl_command *command, const erl_config *config, uint8_t *out);
 

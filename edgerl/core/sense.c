@@ -4,7 +4,8 @@
  * with it. Clocks: an absolute grid on CLOCK_MONOTONIC (missed points are counted, never replayed); the robot's own,
  * where the arrival of a state is the tick and its stamp the time; or lockstep, where the robot waits for each command.
  *
- * It reads a bounded number of datagrams, decides nothing, and never waits longer than state_timeout_ns.
+ * It reads a bounded number of datagrams, takes no state for new that newer ones may wait behind, decides nothing, and
+ * never waits longer than state_timeout_ns.
  */
 #include "internal.h"
 
@@ -57,7 +58,7 @@ static read_result read_one(erl_loop *loop, uint64_t deadline_ns) {
     const uint32_t cause = erl_wire_parse(loop->datagram, (size_t)size, &loop->config, &loop->incoming);
     if (cause == ERL_DROP_CAUSES) {
         accept(loop);
-    } else {
+    } else if (cause < ERL_DROP_CAUSES) {
         loop->status.dropped[cause]++;
     }
     return READ_ONE;
@@ -198,18 +199,27 @@ static uint32_t judge(erl_loop *loop) {
         loop->status.states_taken++;
         loop->status.state_sequence = loop->state.sequence;
         loop->status.state_flags = flags;
-        loop->restart = loop->restart || (flags & ERL_STATE_EPISODE_START) != 0;
         events |= erl_state_judge(loop);
     } else {
         loop->status.states_lost += loop->has_state;
         events |= 1u << ERL_EVENT_STATE_LOST;
     }
+    loop->restart = loop->restart || (flags & ERL_STATE_EPISODE_START) != 0;
     loop->tick.state_sequence = loop->state.sequence;
     loop->tick.stamp_ns = loop->state.stamp_ns;
     events |= loop->bye || timed_out ? 1u << ERL_EVENT_STATE_FAULT : 0u;
     events |= (flags & ERL_STATE_ESTOP) != 0 ? 1u << ERL_EVENT_ESTOP : 0u;
     events |= (flags & ERL_STATE_DONE) != 0 ? 1u << ERL_EVENT_DONE : 0u;
     return events;
+}
+
+/* As many were read as one tick may read: what waits behind them, or was dropped for want of room, is newer, so that the
+ * newest of these is an old one, and is lost. In lockstep the robot waits for the answer to its newest. */
+static void disown_old(erl_loop *loop) {
+    if (loop->tick.observed && loop->drained >= ERL_MAX_DRAIN && loop->status.clock != ERL_CLOCK_LOCKSTEP) {
+        loop->tick.observed = 0;
+        loop->status.states_skipped++;
+    }
 }
 
 uint32_t erl_loop_sense(erl_loop *loop) {
@@ -225,6 +235,7 @@ uint32_t erl_loop_sense(erl_loop *loop) {
         wait_for_state(loop);
     }
     choose_clock(loop);
+    disown_old(loop);
     advance(loop, clock_before);
     return judge(loop);
 }

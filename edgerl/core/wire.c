@@ -95,7 +95,8 @@ static bool end_is_good(const uint8_t *bytes, size_t size, const erl_config *con
     return erl_tags_equal(tag, bytes + body);
 }
 
-/* ERL_DROP_CAUSES: it is good; otherwise the erl_drop that it is dropped for. */
+/* ERL_DROP_CAUSES: it is good; ERL_WIRE_WELCOME: unread, and no reason to count it; otherwise the erl_drop that it is
+ * dropped for. */
 uint32_t erl_wire_parse(const uint8_t *bytes, size_t size, const erl_config *config, erl_state *out) {
     if (size < ERL_WIRE_HEADER + end_bytes(config) || size > ERL_MAX_DATAGRAM) {
         return ERL_DROP_LENGTH;
@@ -107,6 +108,9 @@ uint32_t erl_wire_parse(const uint8_t *bytes, size_t size, const erl_config *con
         return ERL_DROP_VERSION;
     }
     out->kind = get16(bytes + 6);
+    if (out->kind == ERL_KIND_WELCOME && get64(bytes + 8) == config->session) {
+        return ERL_WIRE_WELCOME;
+    }
     if (out->kind != ERL_KIND_STATE && out->kind != ERL_KIND_BYE) {
         return ERL_DROP_KIND;
     }

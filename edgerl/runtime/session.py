@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, cast
 
 from edgerl.errors import PortError
 from edgerl.runtime import wire
-from edgerl.runtime.enums import PortKind
+from edgerl.runtime.enums import MAX_DRAIN, PortKind
 from edgerl.runtime.layout import Layout
 from edgerl.runtime.port_key import PortKey, SessionKeys, fresh_nonce
 from edgerl.runtime.structs import Config
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 HELLO_EVERY_NS = 100_000_000
+RECEIVE_BYTES = MAX_DRAIN * 4096
+"""Room for states while the guardian is held up, with what the kernel adds to each: when it is full, the newest are
+dropped, so it has to hold more than the guardian reads in a tick, which is how it knows that what it read is old."""
 _KEEP_SEQUENCE = 1_000_000
 """Above those of the handshake's own HELLOs."""
 
@@ -163,6 +166,7 @@ def open_session(
     asking = _Asking(robot, terms, key, time.monotonic_ns() + round(timeout_s * 1e9), meanwhile)
     try:
         robot.settimeout(0.0)
+        robot.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
         robot.connect(address)
         answer = asking.ask()
         if answer is None:

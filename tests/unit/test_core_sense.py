@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from edgerl.runtime import core, wire
-from edgerl.runtime.enums import Clock, Event, Mode, Request, Result, Source, StateFlag
-from tests.core_world import BUDGET, MS, PERIOD, START, Answer, World, enter, small_config
+from edgerl.runtime.enums import MAX_DRAIN, Clock, Event, Mode, Request, Result, Source, StateFlag
+from tests.core_world import BUDGET, MS, PERIOD, SESSION, START, Answer, World, enter, small_config
 
 LOCKSTEP = StateFlag.LOCKSTEP
 NOTHING = StateFlag(0)
@@ -117,6 +117,68 @@ def test_a_babbling_peer_costs_a_bounded_number_of_reads():
     assert world.tick() == Result.OK
     assert world.record().events == {Event.STATE_LOST}
     assert world.read_status().dropped[1] == 64
+
+
+@pytest.mark.parametrize(("session", "dropped"), [(SESSION, 0), (SESSION + 1, 1)])
+def test_the_answer_to_a_keep_alive_is_no_bad_datagram(session, dropped):
+    world = enter(Mode.ACTIVE)
+    welcome = wire.Welcome(wire.Header(session, 1, 1), bytes(32), PERIOD, 0, wire.WelcomeFlag(0))
+    world.inbox.append((world.now, wire.encode(welcome)))
+    world.tick()
+    assert world.record().events == {Event.STATE_LOST}
+    assert list(world.read_status().dropped) == [0, 0, 0, dropped, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "lost"), [(MAX_DRAIN - 1, 0), (MAX_DRAIN, 1), (MAX_DRAIN + 1, 1), (3 * MAX_DRAIN - 2, 2)]
+)
+@pytest.mark.parametrize("clock", [Clock.GRID, Clock.ROBOT])
+def test_a_state_that_newer_ones_may_wait_behind_is_lost_and_not_acted_on(clock, waiting, lost):
+    world = enter(Mode.ACTIVE, small_config(clock=clock, bucket_limit=10))
+    asked = len(world.observations)
+    for index in range(waiting):
+        world.state([float(index), 0.0, 0.0], stamp=world.stamp + MS // 10)  # on its clock nothing lapses meanwhile
+    for tick in range(lost):
+        world.tick()
+        assert Event.STATE_LOST in world.record().events
+        assert (world.record().header.observed, world.record().header.source) == (0, Source.HOLD)
+        assert world.read_status().states_lost == tick + 1
+        assert len(world.observations) == asked
+    if lost:
+        world.state([99.0, 0.0, 0.0], stamp=world.stamp + MS // 10)
+    world.tick()
+    assert (world.record().header.observed, world.record().state[0]) == (1, 99.0 if lost else waiting - 1)
+    assert world.read_status().states_skipped == waiting - (not lost)
+    assert len(world.observations) == asked + 1
+
+
+@pytest.mark.parametrize("flag", [StateFlag.ESTOP, StateFlag.DONE])
+def test_the_flags_of_a_state_that_is_too_old_still_act(flag):
+    world = enter(Mode.ACTIVE)
+    for _ in range(MAX_DRAIN):
+        world.state(flags=flag)
+    world.tick()
+    assert Event.STATE_LOST in world.record().events
+    assert world.now_mode() == (Mode.STOPPED if flag == StateFlag.ESTOP else Mode.SAFE)
+
+
+def test_an_episode_that_begins_with_a_state_that_is_too_old_begins_with_the_next():
+    world = enter(Mode.ACTIVE)
+    episode = world.observations[-1].episode
+    for _ in range(MAX_DRAIN):
+        world.state(flags=StateFlag.EPISODE_START)
+    world.tick()
+    world.ticks(1)
+    assert world.observations[-1].episode == episode + 1
+
+
+def test_in_lockstep_the_newest_state_is_the_newest_whatever_else_came():
+    world = World()
+    world.arm(LOCKSTEP)
+    world.state(flags=LOCKSTEP)
+    world.inbox.extend([(world.now, b"x" * 100)] * (2 * MAX_DRAIN))
+    world.tick()
+    assert world.record().events == {Event.NOMINAL}
 
 
 @pytest.mark.parametrize("clock", [Clock.WAITING, Clock.LOCKSTEP])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from contextlib import contextmanager
@@ -8,12 +9,12 @@ import pytest
 
 from edgerl.errors import LoopError, PortError
 from edgerl.runtime import core, wire
-from edgerl.runtime.enums import Dtype
+from edgerl.runtime.enums import MAX_DRAIN, Dtype
 from edgerl.runtime.layout import Channel, Layout, layout_of
 from edgerl.runtime.observation_config import apply_terms
 from edgerl.runtime.robots import DriverRobot, GymRobot, ShmRobot, UdpRobot, parse_robot
 from edgerl.runtime.session import Terms, open_session
-from edgerl.runtime.wire import Header, Hello, Refusal, WelcomeFlag
+from edgerl.runtime.wire import MAX_DATAGRAM, Header, Hello, Refusal, WelcomeFlag
 from edgerl.spec import Action, Input, PolicySpec, Provenance, Robot, opaque_term, packed
 
 LAYOUT = Layout((Channel("s", "rad"),), (Channel("a", "N m"),))
@@ -66,6 +67,21 @@ def test_a_session_is_asked_for_with_the_terms_and_ends_with_bye() -> None:
     assert hello.header.session == session.id != 0
     assert isinstance(bye, wire.Bye)
     assert bye.header.session == session.id
+
+
+def test_a_queue_that_overflows_holds_more_than_a_tick_reads() -> None:
+    """Else the guardian could read all of it, and take the newest that had room for the newest there is."""
+    with (
+        robot(lambda hello: [welcome(hello)]) as (listening, _),
+        open_session(listening.getsockname(), TERMS) as session,
+    ):
+        for _ in range(2000):
+            listening.sendto(bytes(MAX_DATAGRAM), session.socket.getsockname())
+        waiting = 0
+        with contextlib.suppress(BlockingIOError):
+            while session.socket.recv(MAX_DATAGRAM, socket.MSG_DONTWAIT):
+                waiting += 1
+    assert MAX_DRAIN < waiting < 2000
 
 
 def test_hello_is_repeated_until_it_is_answered_and_noise_is_no_answer() -> None:
