@@ -91,8 +91,8 @@ def learn_budgets(recording: Recording, *, noisy: Collection[str] = ()) -> Budge
     base = baseline_of(recording, noisy)
     _refuse_few(base)
     _refuse_slow(base)
-    timeout, state = _inference_timeout(base), _state_timeout(base)
-    jitter, degrade = _jitter(base), _degrade(base)
+    degrade, jitter, state = _degrade(base), _jitter(base), _state_timeout(base)
+    timeout = _inference_timeout(base, degrade[0])
     budget = _budget(base) if base.loop.delay == 0 else None
     frozen = _frozen(base)
     found = (budget, timeout, state, degrade, jitter, frozen)
@@ -183,16 +183,19 @@ def _budget(base: Baseline) -> tuple[int, Learned]:
     return budget, Learned("loop.budget_s", what, summarize(base.answer, _NEEDED), base.late_answers, rule)
 
 
-def _inference_timeout(base: Baseline) -> tuple[int, Learned]:
+def _inference_timeout(base: Baseline, degrade: Degrade) -> tuple[int, Learned]:
+    """No stricter than the bucket: late answers that it forgives are no fault by another name."""
     loop = base.loop
     has_ns = max(1, loop.delay) * loop.period_ns
+    filled_ns = (loop.delay + degrade.misses - 1) * loop.period_ns
     longest = int(base.owed.max()) if base.owed.size else 0
-    return _timeout(max(2 * longest, 2 * has_ns)), Learned(
+    return _timeout(max(2 * longest, 2 * has_ns, filled_ns)), Learned(
         "loop.inference_timeout_s",
         "how long the policy owed an answer" + (", until that took effect" if loop.delay else ""),
         summarize(base.owed, _NEEDED),
         0,
-        f"twice the longest, at least twice the {time_text(has_ns)} that a policy can have",
+        f"twice the longest, at least twice the {time_text(has_ns)} that a policy can have and the "
+        f"{time_text(filled_ns)} in which late answers in a row fill degrade",
     )
 
 

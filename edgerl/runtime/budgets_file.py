@@ -7,6 +7,7 @@ replaces no file: what is there may be somebody's envelope.
 from __future__ import annotations
 
 import os
+import textwrap
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -16,6 +17,9 @@ from edgerl.files import check_place, write_file
 from edgerl.runtime.budgets import Budgets, Learned, learn_budgets
 from edgerl.runtime.quantiles import time_text
 from edgerl.runtime.recording.read import read_recording
+
+WIDTH = 110
+"""Of a comment."""
 
 
 def learn_file(recording: Path | str, output: Path | str | None = None, *, noisy: Collection[str] = ()) -> Budgets:
@@ -98,7 +102,8 @@ def _preamble(budgets: Budgets) -> list[str]:
 
 
 def _reason(one: Learned) -> list[str]:
-    return [f"# {one.what}: {_measured(one)}", f"# {one.rule}"]
+    text = f"{one.what[0].upper()}{one.what[1:]}: {_measured(one)}. The threshold: {one.rule}."
+    return [f"# {line}" for line in textwrap.wrap(text, WIDTH)]
 
 
 def _measured(one: Learned) -> str:

@@ -128,8 +128,9 @@ def test_a_writer_that_died_half_way_does_not_lock_its_successor_out():
 def test_readiness_names_an_epoch():
     mailbox = structs.ActionMailbox()
     assert core.ready_epoch(ctypes.addressof(mailbox)) == 0
-    core.say_ready(ctypes.addressof(mailbox), 12)
+    core.say_ready(ctypes.addressof(mailbox), 12, median_ns=5, worst_ns=2**40, measured=200)
     assert core.ready_epoch(ctypes.addressof(mailbox)) == 12
+    assert core.inference_times(ctypes.addressof(mailbox)) == (5, 2**40, 200)
 
 
 def read(world: World, index: int, size: int | None = None) -> Result:
