@@ -53,9 +53,9 @@ def summarize(values: NDArray[np.int64], quantiles: tuple[float, ...] = QUANTILE
 
 def time_text(time_ns: int) -> str:
     """Return a time for people, with three digits that mean something."""
-    if time_ns < 1_000_000:
+    if time_ns < 999_500:  # which is 1 ms in three digits
         return f"{time_ns / 1e3:.3g} µs"
-    return f"{time_ns / 1e6:.3g} ms" if time_ns < 10**9 else f"{time_ns / 1e6:,.0f} ms"
+    return f"{time_ns / 1e6:.3g} ms" if time_ns < 999_500_000 else f"{time_ns / 1e9:,.5g} s"
 
 
 def _quantile(ordered: NDArray[np.int64], q: float) -> Quantile:

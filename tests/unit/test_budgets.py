@@ -18,6 +18,7 @@ from edgerl.runtime.baseline import baseline_of, worst_window
 from edgerl.runtime.budgets import SAMPLES, learn_budgets
 from edgerl.runtime.budgets_file import check_free, learn_file, rows_of, toml_of, write_budgets
 from edgerl.runtime.enums import Clock, Event, Mode, StateFlag
+from edgerl.runtime.quantiles import time_text
 from edgerl.runtime.recording import Recording, Records
 from edgerl.runtime.recording.recorder import Keep, Recorder
 from tests.loop_parts import spec_of
@@ -410,3 +411,11 @@ def test_no_threshold_would_have_been_met_in_the_run_itself(answers, wakeups, ra
     assert budgets.frozen_ticks > base.repeats[1]
     fitting = merged(toml_of(dataclasses.replace(budgets, frozen_ticks=None, learned=budgets.learned[:-1])))
     assert (fitting.budget_ns, fitting.degrade) == (budgets.budget_ns, budgets.degrade)
+
+
+@pytest.mark.parametrize(
+    ("time_ns", "said"),
+    [(0, "0 µs"), (113, "0.113 µs"), (999_499, "999 µs"), (999_500, "1 ms"), (20_250_000, "20.2 ms"), (10**9, "1 s")],
+)
+def test_times_have_three_digits_and_a_unit_that_fits(time_ns, said) -> None:
+    assert time_text(time_ns) == said
