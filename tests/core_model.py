@@ -282,7 +282,7 @@ class Model(Senses):
         assert (command.state_sequence, command.state_stamp_ns) == (self.sequence, self.stamp)
         assert c.period_ns <= command.valid_for_ns == c.valid_for_ns
         self.commands.check(self, source, command.values.tolist())
-        self.last_source, self.written, self.silent_ns = source, True, 0
+        self.last_source, self.written, self.silent_ns = source, True, self.stale_ns
 
     def _enter(self, after: M, event: Event) -> None:
         if after == self.mode:

@@ -85,7 +85,7 @@ class Senses:
         self.same = np.zeros(config.state_count, int)
         self.clock = Clock.WAITING
         self.tick_ns = self.start_ns = self.beat_ns = start_ns
-        self.silent_ns = self.ladder_ns = self.ahead_ns = 0
+        self.silent_ns = self.ladder_ns = self.ahead_ns = self.stale_ns = 0
         self.ladder = LadderClass.POLICY
         self.trying = False
         self.limits = [(one.low, one.high) for one in config.states[: config.state_count]]
@@ -173,6 +173,7 @@ class Senses:
             self.ladder_ns += max(0, self.elapsed_ns - self.ahead_ns)
             self.ahead_ns = 0
         self.silent_ns += self.elapsed_ns
+        self.stale_ns = 0 if self.observed else self.stale_ns + self.elapsed_ns
         self.tick_ns, self.start_ns = header.tick_ns, header.start_ns
         patience_ns = self.config.period_ns if self.supervisor_lost else self.config.state_timeout_ns
         waited = before != Clock.GRID and not (self.observed or old) and given.sensed_ns - given.began_ns >= patience_ns

@@ -226,7 +226,8 @@ struct erl_loop {
     uint64_t ladder_ns;     /* spent on the fallback ladder */
     uint64_t ahead_ns;      /* of it: since the robot's clock stands still */
     uint64_t elapsed_ns;    /* of the tick's clock since the last tick */
-    uint64_t silent_ns;     /* of the tick's clock since the last command that was sent */
+    uint64_t stale_ns;      /* of the tick's clock since the newest state was taken */
+    uint64_t silent_ns;     /* of the tick's clock since the state that the last command answered was taken */
     bool has_written;       /* a command was sent */
     uint64_t next_ns;       /* the next grid point */
     uint64_t last_tick_ns;  /* the tick's clock at the last tick */

@@ -181,6 +181,7 @@ static void advance(erl_loop *loop, uint32_t clock_before) {
     erl_envelope_advance(&loop->envelope, elapsed_ns);
     loop->elapsed_ns = elapsed_ns;
     loop->silent_ns = later(loop->silent_ns, elapsed_ns);
+    loop->stale_ns = tick->observed ? 0 : later(loop->stale_ns, elapsed_ns);
     advance_ladder(loop, frozen, real_ns);
     loop->last_tick_ns = tick->tick_ns;
     loop->last_start_ns = tick->start_ns;

@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-/* Whether the robot may still be acting on a command of ours. */
+/* Whether the robot may still be acting on a command of ours: not when the state that it answers is too old. */
 bool erl_source_written(const erl_loop *loop) {
     return loop->has_written && loop->silent_ns <= loop->config.valid_for_ns;
 }

@@ -104,7 +104,7 @@ static void write_command(erl_loop *loop, uint32_t source, uint32_t mode) {
         loop->last_source = source;
         loop->holds_pd = pd;
         loop->has_written = true;
-        loop->silent_ns = 0;
+        loop->silent_ns = loop->stale_ns; /* the robot counts from the state's stamp */
         if (source == ERL_SOURCE_RAMP) {
             erl_ramp_written(loop, loop->command);
         }

@@ -18,8 +18,9 @@ static bool jitters(erl_loop *loop) {
     return erl_bucket_full(&loop->jitter);
 }
 
-/* The robot counts from the stamp of the state that the last command answered, and that was no later than its tick:
- * when this says so, the robot has already reacted in its own way. */
+/* The robot counts from the stamp of the state that the last command answered, and that was no later than the tick
+ * which took it: when this says so, the robot has already reacted in its own way. Commands that answer one old state
+ * again and again run out with it. */
 static bool lapsed(const erl_loop *loop) {
     return !erl_source_written(loop);
 }

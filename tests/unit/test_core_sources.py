@@ -272,6 +272,18 @@ def test_after_the_last_command_has_lapsed_the_next_one_sets_out_from_the_measur
     assert last(world) == pytest.approx([1.4, 1.0, 1.0])
 
 
+def test_after_states_that_stayed_away_the_next_command_sets_out_from_the_measured_state():
+    world = World(rated())
+    world.stands[0] = 0.0
+    world.ticks(6)
+    for _ in range(3):
+        world.tick()
+    assert world.sent[-1].state_sequence == world.sequence  # they answered an old state, and the robot took none
+    world.stands[0] = 1.5
+    world.ticks(1)
+    assert last(world) == pytest.approx([1.4, 1.0, 1.0])
+
+
 def test_as_long_as_the_last_command_is_valid_a_gap_changes_nothing():
     world = World(rated())
     world.stands[0] = 0.0

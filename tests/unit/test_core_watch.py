@@ -128,6 +128,17 @@ def test_a_command_that_was_never_sent_runs_out_too():
     assert world.now_mode() == Mode.FALLBACK
 
 
+@pytest.mark.parametrize(("lost", "lapsed"), [(2, False), (3, True)])
+def test_commands_that_answer_one_old_state_run_out_with_it(lost, lapsed):
+    world = enter(Mode.ACTIVE, valid_for_ns=3 * PERIOD, bucket_limit=10)
+    for _ in range(lost):
+        world.tick()
+    assert (world.record().events, world.sent[-1].source) == ({Event.STATE_LOST}, Source.HOLD)
+    world.ticks(1)
+    assert world.record().events == ({Event.LAPSED} if lapsed else NOTHING)
+    assert (world.now_mode() == Mode.FALLBACK) == lapsed
+
+
 def by_robot(**fields: int) -> structs.Config:
     return small_config(clock=Clock.ROBOT, **fields)
 
