@@ -62,7 +62,7 @@ def _distributions(report: RunReport, period_ns: int) -> list[Html]:
 
 
 def commands(report: RunReport) -> Html:
-    """Return every command channel over the run, those with interventions first."""
+    """Return every command channel over the run, those with interventions first, and those that were alike once."""
     ticks = report.recording.records
     if not ticks.size:
         return section("commands", "Commands", paragraph("The recording holds no tick: nothing to draw."))
@@ -83,18 +83,32 @@ def commands(report: RunReport) -> Html:
     if part is not None:
         first, last = words.count(int(part["tick"][0])), words.count(int(part["tick"][-1]))
         views.append((f"ticks {first} to {last}", "detail", part))
-    cards = [_channel(report, index, views) for index in order[:MAX_CHANNELS]]
+    alike = _alike(report, order)
+    cards = [_channel(report, group, views) for group in alike[:MAX_CHANNELS]]
     intro = (
         f"First the whole run (faint: smallest to largest of a bin, full: its middle half), then {views[1][0]}. "
         if part is not None
         else ""
     )
-    left = len(order) - len(cards)
+    left = sum(len(group) for group in alike[MAX_CHANNELS:])
     rest = paragraph(f"{words.plural(left, 'channel')} without a drawing here.", class_="note") if left else ""
     return section("commands", "Commands", paragraph(intro, keys, class_="note"), *cards, rest)
 
 
-def _channel(report: RunReport, index: int, views: list[tuple[str, str, Records]]) -> Html:
+def _alike(report: RunReport, order: list[int]) -> list[list[int]]:
+    """Return the channels in this order; those that were told the same all the time, as gains are, together."""
+    sent = report.recording.records["command"]
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for index in order:
+        limits = report.commands[index].limits
+        told = (sent[:, index].tobytes(), limits.low, limits.high, report.commands[index].unit)
+        carries = () if report.commands[index].said is None else (index,)
+        groups.setdefault((*told, *carries), []).append(index)
+    return list(groups.values())
+
+
+def _channel(report: RunReport, alike: list[int], views: list[tuple[str, str, Records]]) -> Html:
+    index = alike[0]
     sent = report.commands[index]
     limits, unit = sent.limits, sent.unit or ""
     span = f"{words.number(limits.low)} … {words.number(limits.high)} {unit}".strip()
@@ -103,7 +117,9 @@ def _channel(report: RunReport, index: int, views: list[tuple[str, str, Records]
         for name, value, per in (("rate", limits.max_rate, "/s"), ("acceleration", limits.max_acceleration, "/s²"))
         if np.isfinite(value)
     ]
-    caption = join((element("strong", limits.name), f" {', '.join((span, *rates))}; {limits.on_violation}s beyond"))
+    others = f" and {words.plural(len(alike) - 1, 'channel')} like it:" if len(alike) > 1 else ""
+    said = f"{others} {', '.join((span, *rates))}; {limits.on_violation}s beyond"
+    caption = join((element("strong", limits.name), said))
     drawn = [plots_commands.channel(ticks, index, sent, f"channel-{index}-{name}") for _, name, ticks in views]
     return element("figure", element("figcaption", caption), element("div", *drawn, class_="grid"), class_="channel")
 

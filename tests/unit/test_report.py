@@ -354,6 +354,20 @@ def test_what_is_left_out_is_counted():
     assert "696 later rows not shown; the recording has all of them." in said_by(simulated.report(rows))
 
 
+def test_channels_that_are_told_the_same_all_the_time_are_drawn_once_and_others_each():
+    names = ("q[hip]", "q[knee]", "kp[hip]", "kp[knee]", "kd[hip]")
+    rows = simulated.records(names=names)
+    rows["command"][:, 2:4], rows["command"][:, 4] = 0.8, 0.2
+    rows["command"][:, 1] = rows["command"][:, 0]  # two joints that happen to do the same are still two
+    gains = tuple(replace(sent, said=None) for sent in simulated.commands(names)[2:])
+    report = simulated.report(rows, names=names, commands=(*simulated.commands(names)[:2], *gains))
+    drawn = re.findall(r"<strong>(.*?)</strong>([^<]*?) −1", figures.commands(report))
+    assert sorted(drawn) == [("kd[hip]", ""), ("kp[knee]", " and 1 channel like it:"), ("q[hip]", ""), ("q[knee]", "")]
+    rows["command"][50, 3] = 0.7
+    changed = simulated.report(rows, names=names, commands=(*simulated.commands(names)[:2], *gains))
+    assert words_of(figures.commands(changed)).count("saturates beyond") == 5
+
+
 def test_a_recording_that_was_cut_off_says_so():
     assert "cut off before its end" in said_by(simulated.report(complete=False))
     gap = np.delete(simulated.records(), slice(500, 520))
