@@ -116,8 +116,11 @@ class DriverLoop:
 
     def _next(self, at_ns: int) -> int:
         """The next point of the grid; those that have passed are counted, never made up for."""
+        now_ns = time.monotonic_ns()
         at_ns += self._period_ns
-        lost = max(0, (time.monotonic_ns() - at_ns) // self._period_ns)
+        if self._lockstep:  # simulated time may go by faster, and whoever waits for its point later would wait for long
+            at_ns = min(at_ns, now_ns + self._period_ns)
+        lost = max(0, (now_ns - at_ns) // self._period_ns)
         if self._paced_here and not self._lockstep:
             self._missed += lost
         return at_ns + lost * self._period_ns
