@@ -23,9 +23,9 @@ MEASURED = (
 COMMANDED = (
     *(Channel(f"q[{joint}]", "rad") for joint in JOINTS),
     *(Channel(f"dq[{joint}]", "rad/s") for joint in JOINTS),
-    *(Channel(f"tau[{joint}]", "N m") for joint in JOINTS),
-    *(Channel(f"kp[{joint}]", "N m/rad") for joint in JOINTS),
-    *(Channel(f"kd[{joint}]", "N m s/rad") for joint in JOINTS),
+    *(Channel(f"tau[{joint}]", "Nm") for joint in JOINTS),
+    *(Channel(f"kp[{joint}]", "Nm/rad") for joint in JOINTS),
+    *(Channel(f"kd[{joint}]", "Nms/rad") for joint in JOINTS),
 )
 KP, KD = 80.0, 2.0
 """Gains of a policy that commands none."""

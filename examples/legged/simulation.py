@@ -115,6 +115,12 @@ class Quadruped:
         return self._data.sensordata[3:7]
 
     @property
+    def speed(self) -> np.ndarray:
+        """Of the trunk in its own frame: forward and to the left in [m/s], and the yaw rate in [rad/s]."""
+        rotation = self._data.xmat[1].reshape(3, 3)
+        return np.append(self._data.qvel[:3] @ rotation[:, :2], self.gyro[2])
+
+    @property
     def height(self) -> float:
         """Of the trunk above the ground, in [m]."""
         return float(self._data.qpos[2])

@@ -15,6 +15,11 @@ SAYS = {
     "02_pack_and_run.py": ["verified: passed", "ended done", "commands rejected: 0"],
     "03_a_robot_of_your_own.py": ["ended done", "the cart stands at 0.0"],
     "04_a_torch_module.py": ["parity with the module passed"],
+    "05_a_legged_robot.py": [
+        "parity with the trainer: passed",
+        "ended done",
+        "it stayed upright for 6.0 s and 2 pushes",
+    ],
 }
 
 
@@ -27,7 +32,7 @@ def test_every_example_is_tested_and_listed():
 
 @pytest.mark.parametrize("name", sorted(SAYS))
 def test_the_example_runs(name, tmp_path):
-    needed = {"04_a_torch_module.py": "torch"}.get(name, "gymnasium")
+    needed = {"04_a_torch_module.py": "torch", "05_a_legged_robot.py": "mujoco"}.get(name, "gymnasium")
     if importlib.util.find_spec(needed) is None:
         pytest.skip(f"{needed} is not installed")
     done = subprocess.run(

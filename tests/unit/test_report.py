@@ -361,7 +361,7 @@ def test_channels_that_are_told_the_same_all_the_time_are_drawn_once_and_others_
     rows["command"][:, 1] = rows["command"][:, 0]  # two joints that happen to do the same are still two
     gains = tuple(replace(sent, said=None) for sent in simulated.commands(names)[2:])
     report = simulated.report(rows, names=names, commands=(*simulated.commands(names)[:2], *gains))
-    drawn = re.findall(r"<strong>(.*?)</strong>([^<]*?) −1", figures.commands(report))
+    drawn = re.findall(r"<strong>(.*?)</strong>([^<]*?) \N{MINUS SIGN}1", figures.commands(report))
     assert sorted(drawn) == [("kd[hip]", ""), ("kp[knee]", " and 1 channel like it:"), ("q[hip]", ""), ("q[knee]", "")]
     rows["command"][50, 3] = 0.7
     changed = simulated.report(rows, names=names, commands=(*simulated.commands(names)[:2], *gains))
