@@ -287,3 +287,11 @@ class StopsPacing(OwnPace):
         if self.driven > 20:
             time.sleep(2.0)
         super().read(state)
+
+
+class Leaving(Endless):
+    """Its first state grows from the tenth command of the policy on."""
+
+    def read(self, state: RobotState) -> None:
+        super().read(state)
+        state.values[0] = 0.25 * max(0, self.driven - 10)

@@ -68,8 +68,9 @@ class ObservationChannels:
         names = [channel.name for channel in channels]
         if sorted(names) != sorted(own):
             raise LoopError(
-                f"The policy observes {_listed(names)}; the environment gives {_listed(list(own))}. "
-                "Run the environment that the policy was trained in, with the same wrappers."
+                f"The bundle wants the state channels {_listed(names)}; the environment gives {_listed(list(own))}. "
+                "Run the environment that the policy was trained in, with the same wrappers; channels that only the "
+                "envelope names ([state.channels]) take a robot that measures them."
             )
         self.channels = channels
         self._order = np.array([own[name] for name in names], np.intp)

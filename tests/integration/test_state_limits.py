@@ -11,13 +11,14 @@ import pytest
 from edgerl.envelope.ladder import Ladder, Rung
 from edgerl.envelope.state import StateLimits, StateSet
 from edgerl.envelope.watchdog import Watchdog
-from edgerl.errors import LoopError
+from edgerl.errors import LoopError, RequestRefused
 from edgerl.runtime.enums import Clock, Event, Mode, Source
 from edgerl.runtime.recording.read import read_recording
 from edgerl.runtime.run import RunOptions, run_load
 from edgerl.runtime.supervisor import Timeouts
 from edgerl.runtime.wire import StateFlag
 from tests import loop_parts
+from tests.asked_runs import going
 from tests.loop_parts import MS, ScriptedRobot
 
 SPEC = loop_parts.spec_of(20 * MS)
@@ -26,6 +27,13 @@ OWN_LADDER = Ladder(0, 0, None, (Rung("hold", 40 * MS),), (Rung("safe", 60 * MS)
 """Only a fault of the state leads to the safe command at once."""
 
 pytestmark = pytest.mark.usefixtures("core")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    place = tmp_path / "r"
+    place.mkdir(mode=0o700)
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(place))
 
 
 @pytest.fixture(autouse=True)
@@ -143,3 +151,36 @@ def test_a_robot_that_is_the_clock_and_stops_is_noticed(tmp_path):
     lost = rows[(rows["from_mode"] == Mode.ACTIVE) & (rows["events"] & 1 << Event.STATE_LOST > 0)]
     assert len(lost) >= 3
     assert (lost["source"][:2] == Source.HOLD).all()
+
+
+def test_who_asks_to_arm_outside_of_the_start_set_is_told_the_value_and_so_is_who_asks_for_the_status(
+    tmp_path,
+):
+    bound = load(limits(0, start_low=0.25, start_high=0.75), valid_for_ns=250 * MS)
+    with going(bound, "pkg:tests.loop_drivers:Endless", tmp_path / "run") as run:
+        run.stage("waiting")
+        with pytest.raises(RequestRefused) as refused:
+            run.client.arm()
+        waiting = run.stage("waiting")
+        run.client.stop()
+        assert run.end().ended == "stopped"
+    why = "What was missing: outside start. observation[0] is 0, its start set is 0.25 to 0.75."
+    assert why in str(refused.value)
+    assert why in waiting.loop.message
+    assert waiting.loop.arm_missing == ("outside start",)
+
+
+def test_a_fault_of_the_state_is_told_with_its_value_to_who_asks_for_the_status(tmp_path):
+    bound = load(limits(0, -0.6, 0.6), valid_for_ns=250 * MS)
+    with going(bound, "pkg:tests.loop_drivers:Leaving", tmp_path / "run") as run:
+        run.stage("waiting")
+        run.client.arm()
+        stopped = run.stage("stopped").loop
+        with pytest.raises(RequestRefused, match=r"observation.0. is .* then edgerl rearm"):
+            run.client.arm()
+        run.client.stop()
+        result = run.end()
+    assert stopped.fault == "state_limit"
+    assert "limits of the envelope. observation[0] is 0.75, valid is -0.6 to 0.6." in stopped.message
+    assert (result.ended, result.fault) == ("fault", "state_limit")
+    assert "observation[0] is 0.75" in result.message

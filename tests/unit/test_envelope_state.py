@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edgerl import canonical
 from edgerl.envelope import Envelope, check_envelope
@@ -322,3 +324,41 @@ def test_inspect_shows_it(capsys):
         "-20 to 20 yes", "-0.5 or more", "up to 80 degC", "dq[hip], dq[knee],",
     ):  # fmt: skip
         assert text in printed
+
+
+LOWS = st.sampled_from(("-3.0", "-2.0", "-1e-50", "0.0", "-1e38", "-1e39"))
+HIGHS = st.sampled_from(("3.0", "2.0", "1e-50", "0.5", "1e38", "1e39"))
+TILTS = st.sampled_from((("1.0", "0.5"), ("3.14", None), (None, "1e-50"), (None, None), ("0.5", "1.0")))
+STARTS = st.one_of(
+    st.builds("{{ low = {}, high = {} }}".format, LOWS, HIGHS),
+    st.builds("{{ value = 0.0, tolerance = {} }}".format, HIGHS),
+    st.builds("{{ tolerance = {} }}".format, HIGHS),
+)
+TABLES = st.dictionaries(
+    st.sampled_from(("q", '"q[hip]"', '"q[knee]"', '"q[*]"', '"imu.quat"', '"t[*]"', '"t[hip]"', "v")),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "low": LOWS, "high": HIGHS, "start": STARTS, "noisy": st.sampled_from(("true", "false")),
+            "unit": st.just('"rad"'),
+        },
+    ),
+    max_size=4,
+)  # fmt: skip
+
+
+@settings(max_examples=400)
+@given(TABLES, TILTS, st.sampled_from((0, 1, 9, 9, 9)))
+def test_what_is_not_refused_the_guardian_accepts(tables, tilts, frozen):
+    tilt, start_tilt = tilts
+    noisy = any(one.get("noisy") == "true" for one in tables.values())
+    lines = ["[state]"] + [f"max_tilt_rad = {tilt}"] * (tilt is not None)
+    lines += [f"max_start_tilt_rad = {start_tilt}"] * (start_tilt is not None) + ["[state.channels]"]
+    lines += [f"{key} = {{ {', '.join(map(' = '.join, one.items()))} }}" for key, one in tables.items()]
+    lines += ["[watchdog]", f"frozen_ticks = {frozen}"] if noisy else []
+    try:
+        envelope = parsed("\n".join(lines))
+    except EnvelopeError:
+        return
+    configured(envelope)
+    assert canonical.loads(Envelope, canonical.dumps(envelope), "it") == envelope
