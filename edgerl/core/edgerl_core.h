@@ -762,5 +762,6 @@ ERL_API uint64_t erl_loop_bytes(void);
 ERL_API uint32_t erl_loop_start(erl_loop *loop, const erl_config *config, const erl_segments *segments,
                                 const erl_port *port);
 ERL_API uint32_t erl_tick(erl_loop *loop); /* ERL_OK, or ERL_ENDED */
+ERL_API void erl_loop_terminate(erl_loop *loop); /* QUIT, from a signal's handler */
 
 #endif

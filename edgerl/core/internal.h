@@ -280,7 +280,6 @@ struct erl_loop {
     _Alignas(8) uint8_t record[sizeof(erl_tick_header) + 4u * (ERL_MAX_STATES + 3u * ERL_MAX_COMMANDS + ERL_MAX_OPERATOR) + 8u];
 };
 
-void erl_loop_terminate(erl_loop *loop);
 void erl_loop_enter(erl_loop *loop, uint32_t next, uint32_t event);
 
 /* A tick's share of what takes its time: the loop does not make up for periods that it missed. */

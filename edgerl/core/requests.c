@@ -5,18 +5,21 @@
  */
 #include "internal.h"
 
-static const uint32_t EVENT_OF[ERL_REQUEST_COUNT] = {
-    [ERL_REQUEST_ARM] = ERL_EVENT_NOMINAL, /* wanting is not arming: ask.c raises ARM */
-    [ERL_REQUEST_DISARM] = ERL_EVENT_DISARM,
-    [ERL_REQUEST_ESTOP] = ERL_EVENT_ESTOP,
-    [ERL_REQUEST_RESET] = ERL_EVENT_RESET,
-    [ERL_REQUEST_QUIT] = ERL_EVENT_QUIT,
-    [ERL_REQUEST_POLICY_DIED] = ERL_EVENT_POLICY_FAULT,
-    [ERL_REQUEST_SWITCH] = ERL_EVENT_NOMINAL, /* nor is this: switch.c raises SWITCH */
+/* Wanting ARM or SWITCH raises nothing: arm.c and switch.c do when it happens. */
+static const uint32_t EVENTS_OF[ERL_REQUEST_COUNT] = {
+    [ERL_REQUEST_DISARM] = 1u << ERL_EVENT_DISARM,
+    [ERL_REQUEST_ESTOP] = 1u << ERL_EVENT_ESTOP,
+    [ERL_REQUEST_RESET] = 1u << ERL_EVENT_RESET,
+    [ERL_REQUEST_QUIT] = 1u << ERL_EVENT_QUIT,
+    [ERL_REQUEST_POLICY_DIED] = 1u << ERL_EVENT_POLICY_FAULT,
 };
 
 static uint32_t counter(const erl_loop *loop, uint32_t kind) {
     return atomic_load_explicit(&loop->segments.requests->counters[kind], memory_order_acquire);
+}
+
+static bool asked_anew(const erl_loop *loop, uint32_t kind) {
+    return counter(loop, kind) != loop->seen.counters[kind];
 }
 
 static bool heartbeat_missing(const erl_loop *loop, uint64_t now_ns) {
@@ -66,7 +69,7 @@ uint32_t erl_loop_poll_requests(erl_loop *loop) {
             continue;
         }
         loop->seen.counters[kind] = now;
-        events |= 1u << EVENT_OF[kind];
+        events |= EVENTS_OF[kind];
         if (kind == ERL_REQUEST_ARM) {
             want_arm(loop);
         }
@@ -83,17 +86,12 @@ uint32_t erl_loop_poll_requests(erl_loop *loop) {
     if (switches) {
         erl_switch_want(loop);
     }
-    return events & ~(1u << ERL_EVENT_NOMINAL);
+    return events;
 }
 
 /* A loss that was raised already does not hurry the next wait again. */
 bool erl_loop_request_urgent(const erl_loop *loop) {
-    static const uint32_t urgent[] = {ERL_REQUEST_DISARM, ERL_REQUEST_ESTOP, ERL_REQUEST_QUIT, ERL_REQUEST_POLICY_DIED};
-    for (size_t i = 0; i < sizeof urgent / sizeof urgent[0]; i++) {
-        if (counter(loop, urgent[i]) != loop->seen.counters[urgent[i]]) {
-            return true;
-        }
-    }
-    return loop->terminate ||
+    return asked_anew(loop, ERL_REQUEST_DISARM) || asked_anew(loop, ERL_REQUEST_ESTOP) ||
+           asked_anew(loop, ERL_REQUEST_QUIT) || asked_anew(loop, ERL_REQUEST_POLICY_DIED) || loop->terminate ||
            (!loop->seen.supervisor_lost && heartbeat_missing(loop, loop->port.now_ns(loop->port.context)));
 }

@@ -164,6 +164,7 @@ _SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     "erl_loop_bytes": (_U64, []),
     "erl_loop_start": (_U32, [_P, _P, _P, _P]),
     "erl_tick": (_U32, [_P]),
+    "erl_loop_terminate": (None, [_P]),
 }
 
 

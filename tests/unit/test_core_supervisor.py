@@ -7,8 +7,8 @@ import ctypes
 import pytest
 
 from edgerl.runtime import core, wire
-from edgerl.runtime.enums import POLICY_SLOTS, Clock, Event, Mode, Phase, Request, Result, Source, StateFlag
-from tests.core_world import EPOCH, MS, World, enter, small_config
+from edgerl.runtime.enums import POLICY_SLOTS, ArmBlocker, Clock, Event, Mode, Phase, Request, Result, Source, StateFlag
+from tests.core_world import EPOCH, MS, PERIOD, World, enter, small_config
 
 LOCKSTEP = StateFlag.LOCKSTEP
 NOTHING = StateFlag(0)
@@ -36,6 +36,47 @@ def test_quit_ends_the_loop_with_a_safe_command():
     assert world.tick() == Result.ENDED
     assert (last(world).mode, last(world).source) == (Mode.STOPPED, Source.SAFE)
     assert world.read_status().phase == Phase.ENDED
+
+
+@pytest.mark.parametrize("beside", [(), (Request.ESTOP,)])
+def test_a_signal_ends_the_loop_and_hides_nothing_that_was_asked(beside):
+    world = enter(Mode.ACTIVE)
+    for kind in beside:
+        world.request(kind)
+    core.library().erl_loop_terminate(world.loop_at)
+    world.state()
+    assert world.tick() == Result.ENDED
+    assert world.record().events == {Event.QUIT, *(Event[kind.name] for kind in beside)}
+
+
+def test_a_signal_does_not_wait_for_a_state():
+    world = World(small_config(state_timeout_ns=1000 * MS))
+    world.arm(LOCKSTEP)
+    before = world.now
+    world.hooks.append((before + 12 * MS, lambda: core.library().erl_loop_terminate(world.loop_at)))
+    assert world.tick() == Result.ENDED
+    assert world.now - before <= 20 * MS
+
+
+def test_all_that_is_asked_between_two_ticks_is_met_in_the_next():
+    world = enter(Mode.ACTIVE)
+    for kind in (Request.DISARM, Request.ESTOP, Request.RESET, Request.POLICY_DIED, Request.ARM, Request.SWITCH):
+        world.request(kind)
+    world.ticks(1)
+    assert world.record().events == {Event.DISARM, Event.ESTOP, Event.RESET, Event.POLICY_FAULT}
+
+
+def test_a_new_wish_to_arm_begins_without_what_blocked_the_last_one():
+    world = enter(Mode.FALLBACK)
+    world.request(Request.ARM)
+    world.ticks(1)
+    assert world.read_status().arm_blockers == ArmBlocker.NOT_SAFE_MODE
+    world.request(Request.RESET)
+    world.ticks(1)
+    world.request(Request.ARM)
+    world.request(Request.DISARM)
+    world.ticks(1)
+    assert world.read_status().arm_blockers == 0
 
 
 def test_a_living_supervisor_is_no_fault():
@@ -134,6 +175,19 @@ def test_a_heartbeat_just_before_the_tick_is_in_time():
     core.heartbeat(world.at["requests"])
     world.ticks(1)
     assert world.record().events == {Event.OVERRUN}
+
+
+def test_the_time_out_of_the_heartbeat_counts_from_the_last_one():
+    world = World(small_config(heartbeat_timeout_ns=2 * PERIOD))
+    for _ in range(5):
+        core.heartbeat(world.at["requests"])
+        world.ticks(1)
+    world.ticks(1)
+    assert world.record().events == {Event.NOMINAL}
+    world.request(Request.DISARM)
+    world.state()
+    world.tick()
+    assert world.record().events == {Event.SUPERVISOR_FAULT, Event.DISARM}
 
 
 def test_a_supervisor_that_comes_back_can_reset():

@@ -1,0 +1,5 @@
+"""The mutants of datagram.c."""
+
+from __future__ import annotations
+
+TESTS = ("datagram",)

@@ -1,0 +1,5 @@
+"""The mutants of replay.c."""
+
+from __future__ import annotations
+
+TESTS = ("envelope", "assembler")
