@@ -77,7 +77,7 @@ def code_of(lines: list[str], index: int) -> str:
     """Return a line with what is no code blanked out, at the same columns."""
     line = lines[index]
     opened = "".join(lines[:index]).count("/*") > "".join(lines[:index]).count("*/")
-    if opened or line.lstrip().startswith(("#", "/*", "typedef", "static const char")):
+    if opened or line.lstrip().startswith(("#", "/*", "typedef", "static const char", "_Static_assert")):
         return " " * len(line)
     code = re.sub(r"/\*.*?(\*/|$)", lambda found: " " * len(found[0]), line)
     code = re.sub(r"sizeof \*", lambda found: " " * len(found[0]), code)

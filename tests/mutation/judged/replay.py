@@ -1,5 +1,0 @@
-"""The mutants of replay.c."""
-
-from __future__ import annotations
-
-TESTS = ("envelope", "assembler")
