@@ -34,6 +34,8 @@ START = 1_000_000 * MS
 EPOCH = 7
 NO_FLAGS = StateFlag(0)
 SHARED = ("status", "requests", "observation", "ring")
+MOST_CALLS = 10_000
+"""Of its port in one tick: a loop that calls it more often would never end."""
 
 
 @dataclass
@@ -164,6 +166,8 @@ class World:
     def __init__(self, config: structs.Config | None = None) -> None:
         self.config = config or small_config()
         self.now = START
+        self.calls = 0
+        """Of the port, in this tick."""
         self.inbox: deque[tuple[int, bytes | int]] = deque()
         self.sent: list[wire.Command] = []
         self.sleeps: list[int] = []
@@ -205,7 +209,7 @@ class World:
     def _start(self) -> None:
         self.port = structs.Port(
             None,
-            structs.NOW(lambda _: self.now),
+            structs.NOW(self._clock),
             structs.SLEEP_UNTIL(self._sleep_until),
             structs.RECEIVE(self._receive),
             structs.SEND(self._send),
@@ -232,11 +236,25 @@ class World:
                 hook()
         self.now = max(self.now, to)
 
+    def _clock(self, _: object) -> int:
+        if self._endless():
+            self.now += MS
+        return self.now
+
+    def _endless(self) -> bool:
+        """Count a call; of a loop that does not end by itself, ask for its end, so that the test can fail."""
+        self.calls += 1
+        if self.calls == MOST_CALLS:
+            self.request(Request.QUIT)
+        return self.calls >= MOST_CALLS
+
     def _sleep_until(self, _: object, when: int) -> None:
         self.sleeps.append(when)
         self._advance(when)
 
     def _receive(self, _: object, buffer: int, capacity: int, deadline: int) -> int:
+        if self._endless():
+            return -(self.calls % 2)
         if isinstance(self.babble, int):
             return self.babble
         if self.babble is not None:
@@ -324,7 +342,9 @@ class World:
 
     def tick(self) -> Result:
         """Make one tick; what it asked without waiting is answered while time goes on."""
+        self.calls = 0
         result = Result(core.library().erl_tick(self.loop_at))
+        assert self.calls < MOST_CALLS, "the tick waited without end"
         asked = self._asked() if self.config.action_delay > 0 else None
         if asked is not None and asked[1] is not None:
             header, answer = asked[0], asked[1]

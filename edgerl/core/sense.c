@@ -14,7 +14,7 @@
 #define SLICE_NS UINT64_C(5000000) /* how often a wait for a state looks for an urgent request */
 #define STICKY_FLAGS (ERL_STATE_EPISODE_START | ERL_STATE_ESTOP | ERL_STATE_DONE)
 
-typedef enum read_result { READ_NONE, READ_ONE, READ_NO_MORE } read_result;
+typedef enum read_result { READ_NONE, READ_ONE, READ_ERROR } read_result;
 
 static uint64_t now(const erl_loop *loop) {
     return loop->port.now_ns(loop->port.context);
@@ -42,10 +42,11 @@ static void accept(erl_loop *loop) {
     loop->state = *incoming;
 }
 
+static bool may_read(const erl_loop *loop) {
+    return loop->drained < ERL_MAX_DRAIN;
+}
+
 static read_result read_one(erl_loop *loop, uint64_t deadline_ns) {
-    if (loop->drained >= ERL_MAX_DRAIN) {
-        return READ_NO_MORE;
-    }
     const int32_t size = loop->port.receive(loop->port.context, loop->datagram, sizeof loop->datagram, deadline_ns);
     if (size == 0) {
         return READ_NONE;
@@ -53,7 +54,7 @@ static read_result read_one(erl_loop *loop, uint64_t deadline_ns) {
     loop->drained++;
     if (size < 0) {
         loop->status.receive_errors++;
-        return READ_NO_MORE;
+        return READ_ERROR;
     }
     const uint32_t cause = erl_wire_parse(loop->datagram, (size_t)size, &loop->config, &loop->incoming);
     if (cause == ERL_DROP_CAUSES) {
@@ -66,7 +67,7 @@ static read_result read_one(erl_loop *loop, uint64_t deadline_ns) {
 
 /* Past an error too: a refused command of ours must not hide the robot's state behind it. */
 static void drain(erl_loop *loop) {
-    while (loop->drained < ERL_MAX_DRAIN && read_one(loop, 0) != READ_NONE) {
+    while (may_read(loop) && read_one(loop, 0) != READ_NONE) {
     }
 }
 
@@ -82,7 +83,7 @@ static void wait_for_state(erl_loop *loop) {
             break;
         }
         const uint64_t slice_ns = deadline_ns - now_ns < SLICE_NS ? deadline_ns : now_ns + SLICE_NS;
-        if (read_one(loop, slice_ns) == READ_NO_MORE) {
+        if (!may_read(loop) || read_one(loop, slice_ns) == READ_ERROR) {
             loop->port.sleep_until(loop->port.context, slice_ns);
             loop->drained = 0;
         }
@@ -105,7 +106,7 @@ static void wait_for_grid(erl_loop *loop) {
     loop->next_ns = loop->tick.scheduled_ns + loop->config.period_ns;
     loop->status.missed_periods += missed;
     drain(loop);
-    while (!loop->tick.observed &&
+    while (!loop->tick.observed && may_read(loop) &&
            read_one(loop, loop->tick.scheduled_ns + loop->config.state_grace_ns) == READ_ONE) {
     }
 }
@@ -195,15 +196,15 @@ static uint32_t judge(erl_loop *loop) {
     const uint32_t flags = loop->tick.state_flags;
     /* On the robot's clock a time-out is a tick without a state; anywhere else there is no tick without one. */
     const bool timed_out = loop->timed_out && loop->status.clock != ERL_CLOCK_ROBOT;
-    uint32_t events = 0;
+    uint32_t events;
     if (loop->tick.observed) {
         loop->status.states_taken++;
         loop->status.state_sequence = loop->state.sequence;
         loop->status.state_flags = flags;
-        events |= erl_state_judge(loop);
+        events = erl_state_judge(loop);
     } else {
         loop->status.states_lost += loop->has_state;
-        events |= 1u << ERL_EVENT_STATE_LOST;
+        events = 1u << ERL_EVENT_STATE_LOST;
     }
     loop->restart = loop->restart || (flags & ERL_STATE_EPISODE_START) != 0;
     loop->tick.state_sequence = loop->state.sequence;
@@ -217,7 +218,7 @@ static uint32_t judge(erl_loop *loop) {
 /* As many were read as one tick may read: what waits behind them, or was dropped for want of room, is newer, so that the
  * newest of these is an old one, and is lost. In lockstep the robot waits for the answer to its newest. */
 static void disown_old(erl_loop *loop) {
-    if (loop->tick.observed && loop->drained >= ERL_MAX_DRAIN && loop->status.clock != ERL_CLOCK_LOCKSTEP) {
+    if (loop->tick.observed && !may_read(loop) && loop->status.clock != ERL_CLOCK_LOCKSTEP) {
         loop->tick.observed = 0;
         loop->status.states_skipped++;
     }

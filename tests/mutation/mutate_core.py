@@ -29,7 +29,7 @@ from tests.mutation.judged import FILES, judge_of
 from tests.mutation.mutants import Mutant, mutants_of
 
 ROOT = SOURCES.parents[1]
-TIMEOUT_S = 60
+TIMEOUT_S = 30
 SURVIVED, KILLED, REFUSED = 0, 1, 10
 WORDS = {SURVIVED: "survived", KILLED: "killed", REFUSED: "refused", None: "hung"}
 

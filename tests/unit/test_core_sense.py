@@ -73,6 +73,7 @@ def test_a_flag_of_an_overtaken_state_still_acts(flag):
     world.state()
     world.tick()
     assert world.now_mode() == (Mode.STOPPED if flag == StateFlag.ESTOP else Mode.SAFE)
+    assert world.record().events == {Event[flag.name]}
 
 
 def test_a_gap_in_the_sequence_is_counted():
@@ -196,6 +197,55 @@ def test_a_babbling_or_failing_peer_cannot_hold_a_wait_beyond_its_time_out(clock
     assert status.dropped[1] + status.receive_errors <= 64 * 9
 
 
+def test_after_a_babble_the_state_is_found_within_the_same_wait():
+    world = World()
+    world.inbox.extend([(world.now, b"x" * 100)] * 70)
+    world.state(at=world.now + 12 * MS)
+    world.tick()
+    assert world.read_status().dropped[1] == 70
+    assert world.record().events == {Event.NOMINAL}
+
+
+def test_a_wait_reads_as_much_in_each_slice_of_it_as_a_tick():
+    world = World()
+    world.babble = b"x" * 100
+    world.tick()
+    slices = world.config.state_timeout_ns // (5 * MS)
+    assert world.read_status().dropped[1] == 64 * (slices + 1)  # and what waits when it ends
+
+
+def test_a_time_out_is_one_ticks_fault_only():
+    world = World()
+    world.tick()
+    assert world.record().events == {Event.STATE_LOST, Event.STATE_FAULT}
+    world.ticks(1)
+    assert world.record().events == {Event.NOMINAL}
+
+
+def test_status_and_record_say_which_state_a_tick_took_and_how_many_there_were():
+    world = World()
+    world.ticks(2)
+    world.state(flags=StateFlag.WAITING, sequence=7)
+    world.tick()
+    status = world.read_status()
+    assert (status.states_taken, status.states_lost, status.state_sequence) == (3, 0, 7)
+    assert status.state_flags == StateFlag.WAITING
+    for lost in (1, 2):
+        world.tick()
+        status = world.read_status()
+        assert (status.states_taken, status.states_lost, status.state_sequence) == (3, lost, 7)
+        assert world.record().header.state_sequence == 7
+
+
+def test_a_late_ticks_action_is_due_when_it_would_have_been_on_time():
+    world = enter(Mode.ACTIVE)
+    planned = world.record().header.scheduled_ns + PERIOD
+    world.now = planned + 2 * MS
+    world.ticks(1)
+    assert world.record().header.start_ns == planned + 2 * MS
+    assert world.observations[-1].deadline_ns == planned + BUDGET
+
+
 def test_receive_errors_are_counted_and_hide_no_state():
     world = enter(Mode.ACTIVE)
     world.inbox.extend([(world.now, -111)] * 3)
@@ -313,6 +363,19 @@ def test_lockstep_without_a_state_is_a_fault_at_the_time_out_and_the_ladder_runs
     assert world.record().header.source == Source.SAFE
     world.tick()
     assert world.now_mode() == Mode.STOPPED
+
+
+def test_in_lockstep_the_ladder_runs_by_the_robots_stamps():
+    world = World(small_config(hold_ns=20 * MS))
+    world.arm(LOCKSTEP)
+    world.request(Request.POLICY_DIED)
+    world.ticks(1, LOCKSTEP)
+    sources = [world.record().header.source]
+    for _ in range(3):
+        world.state(flags=LOCKSTEP, at=world.now + 1 * MS)
+        world.tick()
+        sources.append(world.record().header.source)
+    assert sources == [Source.HOLD, Source.HOLD, Source.SAFE, Source.SAFE]
 
 
 def test_nothing_moves_while_the_robots_time_stands_still():

@@ -200,6 +200,14 @@ def test_periods_of_the_robot_without_a_tick_are_counted_by_its_stamps(periods, 
     assert world.record().header.missed_periods == min(missed, 2**32 - 1)
     assert world.read_status().missed_periods - before == missed
     assert (Event.OVERRUN in events) == (missed > 0)
+    arrive(world, PERIOD, 4 * PERIOD)
+    assert world.read_status().missed_periods - before == missed + 3
+
+
+def test_what_came_sooner_than_half_a_period_missed_none():
+    world = robot_world()
+    assert arrive(world, PERIOD, PERIOD // 3) == NOTHING
+    assert world.record().header.missed_periods == 0
 
 
 @pytest.mark.parametrize("period_ns", [PERIOD, PERIOD + 1])
@@ -287,6 +295,25 @@ def test_no_stamp_makes_a_command_valid_again():
     world.send_answer = -111
     crawl(world, 7)
     assert Event.LAPSED in leap(world)
+
+
+def test_a_tick_without_a_state_is_not_late_whatever_the_one_before_was():
+    world = robot_world(state_timeout_ns=15 * MS, jitter_budget_ns=2 * MS, jitter_limit=2, jitter_window=8)
+    assert arrive(world, PERIOD + 3 * MS) == NOTHING
+    assert world.read_status().jitter_level == 1
+    world.tick()
+    header = world.record().header
+    assert world.record().events == {Event.STATE_LOST}
+    assert header.scheduled_ns == header.start_ns
+    assert world.read_status().jitter_level == 1
+
+
+def test_on_the_robots_clock_an_action_is_due_a_budget_after_the_arrival_however_late():
+    world = robot_world()
+    assert arrive(world, PERIOD + 3 * MS) == NOTHING
+    header = world.record().header
+    assert header.scheduled_ns == header.start_ns - 3 * MS
+    assert world.observations[-1].deadline_ns == header.start_ns + BUDGET
 
 
 def test_states_that_stay_away_fill_the_bucket():
