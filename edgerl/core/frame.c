@@ -4,7 +4,7 @@
  *
  * A frame mailbox has several buffers, each with the seqlock of mailbox.c. The writer fills them in turn and then says
  * which one is the newest, so it never waits, and a writer that dies or stops half-way leaves the frame before whole.
- * The reader copies out and then validates; it is overtaken only where the writer laps all buffers meanwhile.
+ * The reader copies out and then validates; it is overtaken only where the writer gets round to its buffer meanwhile.
  * Sizes come from the caller, never from the mailbox.
  */
 #include "internal.h"
@@ -84,7 +84,12 @@ static uint32_t read_newest(const erl_frame_mailbox *mailbox, erl_frame *frame, 
         erl_words_load(&rest, from->words + whole, 1);
         memcpy((unsigned char *)to + 8u * whole, &rest, bytes % 8u);
     }
-    return atomic_load_explicit(&from->sequence, memory_order_relaxed) == at ? ERL_OK : ERL_TORN;
+    if (atomic_load_explicit(&from->sequence, memory_order_relaxed) != at) {
+        return ERL_TORN;
+    }
+    /* Whole, but perhaps a later one that is not named yet, in the same buffer: the next read would go back. */
+    const uint32_t since = atomic_load_explicit(&mailbox->published, memory_order_relaxed) - number;
+    return since < ERL_FRAME_BUFFERS - 1u ? ERL_OK : ERL_TORN;
 }
 
 uint32_t erl_frame_read(const erl_frame_mailbox *mailbox, erl_frame *frame, void *to, uint64_t bytes) {
@@ -95,7 +100,7 @@ uint32_t erl_frame_read(const erl_frame_mailbox *mailbox, erl_frame *frame, void
     return answer;
 }
 
-static bool finite(const erl_frame_input *input) {
+static bool all_finite(const erl_frame_input *input) {
     for (uint64_t at = 0; input->dtype == ERL_FLOAT32 && at < input->bytes; at += sizeof(float)) {
         float value;
         memcpy(&value, (const unsigned char *)input->to + at, sizeof value);
@@ -158,7 +163,7 @@ uint32_t erl_frames_take(erl_frame_input *inputs, uint32_t count, const erl_obse
         erl_frame_input *input = &inputs[i];
         input->age_ns = 0;
         verdict = header->clock == ERL_CLOCK_LOCKSTEP ? take_of_state(input, header) : take_fresh(input, max_age_ns);
-        if (verdict == ERL_FRAME_TAKEN && !finite(input)) {
+        if (verdict == ERL_FRAME_TAKEN && !all_finite(input)) {
             verdict = ERL_FRAME_NOT_FINITE;
         }
         oldest_ns = input->age_ns > oldest_ns ? input->age_ns : oldest_ns;

@@ -19,9 +19,10 @@ import pytest
 from tests.core_build import SOURCES
 
 MODELS = Path(__file__).parent
+SCENARIOS = ["scenarios.c", "mailbox_scenarios.c", "loop_scenarios.c", "frame_scenarios.c", "kernel.c"]
 UNITS = [
     *("mailbox.c", "datagram.c", "ring.c", "status.c", "requests.c", "ask.c", "policies.c", "switch.c", "inner.c"),
-    *("envelope.c", "bucket.c", "assembler.c"),
+    *("envelope.c", "bucket.c", "assembler.c", "frame.c"),
 ]
 SMALL = {
     "edgerl_core.h": [
@@ -33,7 +34,10 @@ SMALL = {
         ("ERL_MAX_ELEMENTS 1024u", "ERL_MAX_ELEMENTS 1u"),
         ("ERL_MAX_TERMS 64u", "ERL_MAX_TERMS 1u"),
         ("ERL_MAX_OPERATOR 16u", "ERL_MAX_OPERATOR 2u"),
+        ("ERL_FRAME_BUFFERS 4u", "ERL_FRAME_BUFFERS 2u"),
+        ("    uint64_t sequence; /* the writer's own count, from 1 */\n", ""),
     ],
+    "frame.c": [("define READS 4u", "define READS 2u")],
     "status.c": [("ERL_WORDS(erl_status)", "2u"), ("STATUS_READS 200u", "STATUS_READS 2u")],
     "ring.c": [("sizeof(erl_tick_header) + ", "")],
 }
@@ -44,6 +48,7 @@ PROVEN_BY = {
     "ring.c": ["ring"],
     "status.c": ["status", "requests", "switch"],
     "requests.c": ["requests", "switch"],
+    "frame.c": ["frame", "frame-of-state"],
 }
 UNNEEDED = {
     ("mailbox.c", "erl_action_ready"),
@@ -77,9 +82,14 @@ def replace(path: Path, whole: str, other: str) -> None:
     path.write_text(text.replace(whole, other))
 
 
-def build(sources: Path, *flags: str, main: str = "scenarios.c", units: list[str] = UNITS) -> Path:
+def build(sources: Path, *flags: str, programs: list[str] = SCENARIOS, units: list[str] = UNITS) -> Path:
     out = sources / "checker"
-    files = [MODELS / main, MODELS / "weak_memory.c", MODELS / "explorer.c", *(sources / unit for unit in units)]
+    files = [
+        *(MODELS / program for program in programs),
+        MODELS / "weak_memory.c",
+        MODELS / "explorer.c",
+        *(sources / unit for unit in units),
+    ]
     command = [*shlex.split(os.environ.get("CC", "cc")), "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O2"]
     command += [
         "-U_FORTIFY_SOURCE",
@@ -121,7 +131,7 @@ def orders() -> list[tuple[str, str, int]]:
 
 def test_the_checker_says_of_known_programs_what_rc11_says(tmp_path):
     tmp_path.joinpath("sources").mkdir()
-    done = explore(build(tmp_path / "sources", main="litmus.c", units=[]))
+    done = explore(build(tmp_path / "sources", programs=["litmus.c"], units=[]))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -140,6 +150,9 @@ def test_the_checker_says_of_known_programs_what_rc11_says(tmp_path):
             "requests",
             "operator",
             "switch",
+            "frame",
+            "frame-successor",
+            "frame-of-state",
         ],
         ["late-round-trip"],
     ],
@@ -178,12 +191,39 @@ WAIT_WORD = "const uint32_t word = atomic_load_explicit(&mailbox->sequence, memo
         ("mailbox.c", "if (before & 1u) {", "if (before & 1u & (before == 99u)) {", "bare"),
         ("mailbox.c", "memory_order_relaxed) | 1u", "memory_order_relaxed) + 1u", "successor"),
         ("ring.c", "- index < capacity ? ERL_OK", "- index < capacity + 9u ? ERL_OK", "ring"),
+        ("frame.c", "since < ERL_FRAME_BUFFERS - 1u", "since < ERL_FRAME_BUFFERS", "frame"),
     ],
 )
 def test_each_look_at_the_sequence_is_needed(tmp_path, file, whole, broken, scenario):
     sources = copy_of_sources(tmp_path)
     replace(sources / file, whole, broken)
     assert_refuted(explore(build(sources), scenario))
+
+
+PUBLISH = "atomic_store_explicit(&mailbox->published, number, memory_order_release);\n    "
+
+
+@pytest.mark.parametrize(
+    ("whole", "broken"),
+    [
+        ("    erl_futex_wake(&mailbox->published);\n", ""),
+        (PUBLISH + "erl_futex_wake(&mailbox->published);", "erl_futex_wake(&mailbox->published);\n    " + PUBLISH),
+    ],
+    ids=["no wake", "wake before the frame is named"],
+)
+def test_each_step_that_wakes_whoever_waits_for_a_frame_is_needed(tmp_path, whole, broken):
+    sources = copy_of_sources(tmp_path)
+    replace(sources / "frame.c", whole, broken)
+    assert_refuted(explore(build(sources), "frame-of-state"))
+
+
+def test_a_frame_that_is_named_before_it_is_written_is_mixed_or_old(tmp_path):
+    sources = copy_of_sources(tmp_path)
+    replace(sources / "frame.c", PUBLISH, "")
+    replace(
+        sources / "frame.c", "    erl_write_begin(&to->sequence);", "    " + PUBLISH + "erl_write_begin(&to->sequence);"
+    )
+    assert_refuted(explore(build(sources), "frame"))
 
 
 @pytest.mark.parametrize(

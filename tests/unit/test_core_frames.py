@@ -221,6 +221,17 @@ def test_a_frame_that_is_overwritten_while_it_is_read_is_not_taken():
     assert core.library().erl_frame_read(camera.at, ctypes.addressof(frame), sequence, 8) == Result.TORN
 
 
+@pytest.mark.parametrize(
+    ("meanwhile", "answer"), [(0, Result.OK), (FRAME_BUFFERS - 2, Result.OK), (FRAME_BUFFERS - 1, Result.TORN)]
+)
+def test_a_frame_whose_buffer_is_the_next_to_be_written_is_not_taken(meanwhile, answer):
+    """It could be a later one already, and the frame that is read after it one from before it."""
+    camera, frame = Camera(4), Frame()
+    camera.post(np.array([1 + meanwhile], np.uint32))
+    published = camera.at + FrameMailbox.published.offset  # the copy itself counts on, as a fast writer would meanwhile
+    assert core.library().erl_frame_read(camera.at, ctypes.addressof(frame), published, 4) == answer
+
+
 def test_a_policy_without_frames_takes_none():
     policy = Policy()
     assert policy.take() == FrameVerdict.TAKEN
