@@ -256,11 +256,26 @@ def test_a_ladder_takes_its_time_once_where_ticks_without_a_state_come_between()
     world.tick()
     start = world.record().header.start_ns
     arrive(world)
-    while world.now_mode() == Mode.FALLBACK:
+    for _ in range(20):
         world.tick()
-        if world.now_mode() == Mode.FALLBACK:
-            arrive(world, 5 * MS, 2 * PERIOD)
+        if world.now_mode() != Mode.FALLBACK:
+            break
+        arrive(world, 5 * MS, 2 * PERIOD)
+    assert world.now_mode() == Mode.STOPPED
     assert 200 * MS <= world.record().header.start_ns - start <= 220 * MS
+
+
+def test_of_several_ticks_without_a_state_none_counts_twice():
+    world = robot_world(state_timeout_ns=15 * MS, hold_ns=0, safe_ns=100 * MS)
+    world.request(Request.POLICY_DIED)
+    arrive(world, 0)
+    for _ in range(3):
+        world.tick()
+    arrive(world, 0, 60 * MS)
+    arrive(world, 0, 30 * MS)
+    assert world.now_mode() == Mode.FALLBACK
+    arrive(world, 0, 20 * MS)
+    assert world.now_mode() == Mode.STOPPED
 
 
 def leap(world: World) -> set[Event]:

@@ -49,6 +49,14 @@ EQUIVALENT = {
         "loop->late_ns = real_ns > passed_ns ? real_ns - passed_ns : 0;",
         "loop->late_ns = real_ns >= passed_ns ? real_ns - passed_ns : 0;",
     ): _SAME,
+    (
+        "return by_ns < UINT64_MAX - time_ns ? time_ns + by_ns : UINT64_MAX;",
+        "return by_ns <= UINT64_MAX - time_ns ? time_ns + by_ns : UINT64_MAX;",
+    ): _SAME,
+    (
+        "const uint64_t ahead_ns = loop->ahead_ns < loop->elapsed_ns ? loop->ahead_ns : loop->elapsed_ns;",
+        "const uint64_t ahead_ns = loop->ahead_ns <= loop->elapsed_ns ? loop->ahead_ns : loop->elapsed_ns;",
+    ): _SAME,
 }
 
 _ENDLESS = "goes on without calling anybody who could end it"
