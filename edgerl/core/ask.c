@@ -14,11 +14,6 @@
 
 #include <string.h>
 
-/* In these the state is not to be shown to a policy, nor to be commanded upon. */
-#define NO_STATE                                                                                                       \
-    ((1u << ERL_EVENT_STATE_LOST) | (1u << ERL_EVENT_STATE_FROZEN) | (1u << ERL_EVENT_STATE_LIMIT) |                   \
-     (1u << ERL_EVENT_STATE_FAULT))
-
 static uint64_t now(const erl_loop *loop) {
     return loop->port.now_ns(loop->port.context);
 }
@@ -257,7 +252,7 @@ static void notice_change(erl_loop *loop) {
 uint32_t erl_loop_ask(erl_loop *loop, uint32_t events) {
     const uint64_t passed = (uint64_t)loop->asked.ticks + 1u + loop->tick.missed_periods;
     loop->asked.ticks = passed < UINT32_MAX ? (uint32_t)passed : UINT32_MAX;
-    loop->asked.usable = loop->tick.observed != 0 && (events & NO_STATE) == 0;
+    loop->asked.usable = loop->tick.observed != 0 && (events & ERL_STATE_FAULTS) == 0;
     notice_change(loop);
     if ((events & (1u << ERL_EVENT_DISARM)) != 0) {
         loop->arm_left = 0;

@@ -182,7 +182,7 @@ static uint8_t begin(erl_loop *loop, erl_inner *inner, const float *values) {
     erl_inner_take(loop, inner, values);
     inner->blend_ns = loop->config.blend_ns;
     const uint8_t all = make(loop, inner, true);
-    if ((all & ERL_VERDICT_REJECTED) != 0 || loop->config.blend_ns == 0) {
+    if ((all & ERL_VERDICT_REJECTED) != 0) {
         return all;
     }
     inner->blend_ns = 0;

@@ -304,7 +304,7 @@ void erl_ramp_written(erl_loop *loop, const float *command);
 /* sources.c: the command of each source */
 bool erl_source_written(const erl_loop *loop);
 void erl_source_seed(erl_loop *loop);
-uint32_t erl_source_stand_by(erl_loop *loop); /* event bits */
+bool erl_source_stand_by(erl_loop *loop);
 bool erl_source_fill(erl_loop *loop, uint32_t source, uint32_t mode);
 
 /* sense.c: waits for this tick's time and takes the newest state */

@@ -87,22 +87,22 @@ static void ramp(erl_loop *loop) {
     approach(loop, ERL_SOURCE_RAMP, command);
 }
 
-/* The candidate's command of this tick, if there is one; event bits. One that is not ready has none, whatever it says,
- * and each that takes over is blended in, also from another one. */
-uint32_t erl_source_stand_by(erl_loop *loop) {
+/* Makes the candidate's command of this tick. true: there is one, and loop->judged may be written. A candidate that is
+ * not ready has none, whatever it says, and each that takes over is blended in, also from another one. */
+bool erl_source_stand_by(erl_loop *loop) {
     const uint64_t candidate = loop->status.candidate;
     if (!erl_policies_ready(loop, candidate)) {
-        return 1u << ERL_EVENT_ACTION_LATE;
+        return false;
     }
     erl_ask_candidate(loop);
     if (!erl_inner_current(loop, &loop->standby)) {
-        return 1u << ERL_EVENT_ACTION_LATE;
+        return false;
     }
     if (loop->last_source != ERL_SOURCE_STANDBY || loop->stands_by != candidate) {
         erl_inner_start(loop, &loop->standby);
     }
     loop->stands_by = candidate;
-    return erl_inner_act(loop, &loop->standby, ERL_SOURCE_STANDBY);
+    return erl_inner_act(loop, &loop->standby, ERL_SOURCE_STANDBY) == 0;
 }
 
 /* Fills loop->command. Answers whether the PD channels are held at loop->wanted. */

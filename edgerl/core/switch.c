@@ -58,7 +58,6 @@ bool erl_switch_over(erl_loop *loop, uint64_t deadline_ns) {
     change_hands(loop);
     loop->action = loop->shadow;
     loop->inner = loop->standby;
-    loop->standby.has_target = false;
     loop->tick.shadow_epoch = loop->tick.shadow_sequence = loop->tick.shadow_infer_ns = 0;
     return true;
 }

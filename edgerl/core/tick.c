@@ -155,7 +155,7 @@ uint32_t erl_tick(erl_loop *loop) {
     }
     prepare_change(loop, cell.next);
     uint32_t source = choose_source(loop, cell.source);
-    if (source == ERL_SOURCE_STANDBY && erl_source_stand_by(loop) != 0) {
+    if (source == ERL_SOURCE_STANDBY && !erl_source_stand_by(loop)) {
         source = ERL_SOURCE_SAFE;
     }
     write_command(loop, source, cell.next);

@@ -288,6 +288,8 @@ def test_an_attitude_that_is_no_direction_is_refused(attitude, norm, good):
         ({"history": 4, "stride": 6}, False),
         ({"history": 16, "stride": 4}, True),
         ({"history": 17, "stride": 4}, False),
+        ({"history": 17, "stride": 4, "count": 0}, True),
+        ({"history": 0, "stride": 0, "count": 0}, False),
         ({"history": 2**32 - 1, "stride": 2**32 - 4}, False),
         ({"history": 2, "stride": 4, "repeat": 2}, False),
         ({"history": 2, "stride": 4, "dtype": Dtype.INT32}, False),
@@ -298,10 +300,11 @@ def test_an_attitude_that_is_no_direction_is_refused(attitude, norm, good):
         ({"first": 2, "count": 2}, False),
     ],
 )
-def test_a_history_lies_within_the_record(changed, valid):
+@pytest.mark.parametrize("index", [0, 2])
+def test_a_history_lies_within_the_record(changed, valid, index):
     config = small_config()
     term = {"first": 0, "count": 1, "dtype": Dtype.FLOAT32, "offset": 0, "history": 1, "stride": 0, "repeat": 0}
-    config.terms[2] = structs.Term(**{**term, **changed})
+    config.terms[index] = structs.Term(**{**term, **changed})
     if valid:
         core.check_config(config)
     else:

@@ -92,10 +92,11 @@ def test_a_rejected_position_is_not_what_the_joint_is_held_at():
     config.commands[0].on_violation = OnViolation.REJECT
     world = armed(config)
     world.policy = lambda header, record: Answer([100.0])
-    world.stands[:] = [0.2, 0.0]
-    world.ticks(1)
-    assert world.record().events == {Event.REJECT}
-    assert last(world) == pytest.approx([torque(0.4, 0.2, 0.0)])
+    for stands in (0.2, 0.3):
+        world.stands[:] = [stands, 0.0]
+        world.ticks(1)
+        assert world.record().events == {Event.REJECT}
+        assert last(world) == pytest.approx([torque(0.4, stands, 0.0)])
 
 
 @pytest.mark.parametrize("target", [math.nan, math.inf, -math.inf, 3e38])

@@ -2,58 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
-
 import numpy as np
 import pytest
 
 from edgerl.runtime import core, structs
-from edgerl.runtime.enums import Event, LadderClass, Mode, Request, Result, Source
-from tests.core_world import EPOCH, MS, Answer, World, silent, small_config
-
-SECOND = 9
-"""Epoch of the candidate, in slot 1."""
-
-
-class Pair:
-    """A world in which a candidate answers as well, when it is told to, just before the acting policy."""
-
-    def __init__(self, **fields: int) -> None:
-        self.world = World(small_config(**{"bucket_limit": 10, "arm_ticks": 3, **fields}))
-        self.values: list[float] | None = [0.3, 0.4]
-        self.lag = 0
-        self.acting: Answer | None = Answer([0.1, 0.2])
-        self.world.policy = self._answer
-        self.ready(SECOND)
-        self.name(EPOCH, SECOND)
-
-    def name(self, acting: int, candidate: int) -> None:
-        words = core.policy_word(acting, 0), core.policy_word(candidate, 1) if candidate else 0
-        core.set_policies(self.world.at["requests"], *words)
-
-    def ready(self, epoch: int) -> None:
-        core.say_ready(self.world.slots[1], epoch)
-
-    def _answer(self, header: structs.ObservationHeader, _: bytes) -> Answer | None:
-        if self.values is not None:
-            values = np.array(self.values, np.float32)
-            said = core.post_action(self.world.slots[1], SECOND, header.sequence - self.lag, values, infer_ns=77)
-            assert said == Result.OK
-        return self.acting
-
-    def arm(self) -> World:
-        self.world.arm()
-        return self.world
-
-    def shadow(self) -> list[float]:
-        """Return what the last record holds of the candidate's action."""
-        world, counts = self.world, self.world.config
-        raw = ctypes.create_string_buffer(structs.Ring.from_buffer(world.ring).record_bytes)
-        index = core.ring_head(world.at["ring"]) - 1
-        assert core.read_record(world.at["ring"], index, ctypes.addressof(raw), len(raw)) == Result.OK
-        floats = np.frombuffer(raw.raw, np.float32, offset=ctypes.sizeof(structs.TickHeader))
-        start = counts.state_count + counts.action_count + counts.command_count
-        return [float(value) for value in floats[start : start + counts.action_count]]
+from edgerl.runtime.enums import Event, LadderClass, Mode, Request, Source
+from tests.core_pair import SECOND, Pair, pair_config, standby
+from tests.core_world import EPOCH, MS, set_ladder, silent
 
 
 def test_the_candidates_action_is_recorded_and_never_sent():
@@ -183,18 +138,6 @@ def test_a_policy_that_owes_its_answer_for_too_long_is_a_fault_of_its_own():
     assert world.read_status().ladder == LadderClass.POLICY
 
 
-def standby(**fields: int) -> Pair:
-    pair = Pair(**fields)
-    config = pair.world.config
-    rungs = (structs.Rung(40 * MS, Source.STANDBY), structs.Rung(30 * MS, Source.SAFE))
-    config.ladders[LadderClass.POLICY] = structs.Ladder(2, 0, rungs)
-    pair.world = World(config)
-    pair.world.policy = pair._answer
-    pair.ready(SECOND)
-    pair.name(EPOCH, SECOND)
-    return pair
-
-
 @pytest.mark.parametrize("fields", [{}, {"policy_divider": 2, "action_delay": 1, "arm_ticks": 8}])
 def test_the_ladder_may_lead_to_the_candidate(fields):
     pair = standby(**fields)
@@ -304,13 +247,10 @@ def test_a_slow_candidate_waits_for_the_next_state_when_one_is_lost():
 
 @pytest.mark.parametrize("delay", [0, 1])
 def test_the_ladder_of_a_machine_fault_leads_to_the_candidate_from_the_start_pose_too(delay):
-    pair = Pair(prepare_ns=200 * MS, heartbeat_timeout_ns=45 * MS, action_delay=delay)
-    config = pair.world.config
-    config.ladders[LadderClass.MACHINE] = structs.Ladder(1, 0, (structs.Rung(60 * MS, Source.STANDBY),))
-    pair.world = world = World(config)
-    world.policy = pair._answer
-    pair.ready(SECOND)
-    pair.name(EPOCH, SECOND)
+    config = pair_config(prepare_ns=200 * MS, heartbeat_timeout_ns=45 * MS, action_delay=delay)
+    set_ladder(config, LadderClass.MACHINE, (Source.STANDBY, 60 * MS))
+    pair = Pair(config)
+    world = pair.world
     world.ticks(1)
     world.request(Request.ARM)
     world.ticks(2)
