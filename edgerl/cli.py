@@ -269,6 +269,10 @@ def run(
     key: Annotated[
         Path | None, typer.Option(help="File with the key that a udp: robot shares with this machine.")
     ] = None,
+    production: Annotated[
+        bool,
+        typer.Option("--production", help="Refuse what is otherwise only warned of; for a robot that does its work."),
+    ] = False,
     arm: Annotated[
         bool | None,
         typer.Option(
@@ -343,6 +347,7 @@ def run(
         frames=parse_frame_sources(frames or []),
         ticks=ticks,
         robot_key=key,
+        production=production,
         arm=arm,
         stay=stay,
         spare=spare,

@@ -25,6 +25,7 @@ from edgerl.runtime.layout import layout_of
 from edgerl.runtime.run import RunOptions, run_load
 from edgerl.runtime.wire import Header
 from tests import loop_parts
+from tests.asked_runs import command
 from tests.core_world import SESSION, small_config
 from tests.guardian_process import MS, GuardianProcess
 from tests.loop_parts import ScriptedRobot
@@ -205,6 +206,12 @@ def test_production_takes_no_robot_on_udp_whose_drives_have_no_time_out(tmp_path
         assert robot.commands == []
     assert not (tmp_path / "run").exists()
     assert loop_parts.children() == {}
+
+
+def test_the_command_line_has_the_production_profile(tmp_path) -> None:
+    bundle = loop_parts.save_packed(SPEC, tmp_path / "policy.edgerl", bias=0.5)
+    answer = command("run", str(bundle), "--robot", f"udp:{own_address()}:9", "--production")
+    assert (answer.returncode, "The production profile does not take this robot." in answer.stderr) == (1, True)
 
 
 @pytest.mark.usefixtures("core")
