@@ -13,7 +13,8 @@ import pytest
 
 from edgerl.bundle.load import Bundle, load_bundle, save_bundle
 from edgerl.bundle.manifest import FileEntry
-from edgerl.envelope import Degrade, Prepare
+from edgerl.envelope import Degrade, Ladder, Prepare
+from edgerl.envelope.ladder import Rung
 from edgerl.errors import RequestRefused
 from edgerl.golden import read_golden, save_golden_bytes
 from edgerl.runtime.enums import Event, Mode, Source
@@ -242,3 +243,30 @@ def test_a_spare_is_there_when_the_acting_policy_is_killed(load, tmp_path) -> No
     taken = rows[rows["action_ns"] > 0]
     assert set(taken["epoch"][taken["tick"] < fault]) == {1}
     assert set(taken["epoch"][taken["tick"] > fault]) == {2}
+
+
+def test_a_ladder_may_lead_to_the_candidate_when_the_acting_policy_is_killed(tmp_path) -> None:
+    ladder = Ladder(2 * PERIOD, 4 * PERIOD, "a simulation", policy=(Rung("standby", 30 * PERIOD), Rung("safe", PERIOD)))
+    weights = np.array([0.9, -0.5, 0.0], np.float32)
+    load = loop_parts.load_of(SPEC, loop_parts.linear(SPEC, np.zeros(3), bias=0.5), **ENVELOPE, ladder=ladder)
+    other = loop_parts.load_of(SPEC, loop_parts.linear(SPEC, weights), **ENVELOPE, ladder=ladder)
+
+    def kill(progress) -> None:
+        if progress.mode == Mode.ACTIVE and progress.ticks > 80 and len(policies()) == 2:
+            os.kill(min(policies()), signal.SIGKILL)
+
+    result = run_load(load, ROBOT, tmp_path / "run.mcap", RunOptions(arm=True), kill, shadow=other)
+    assert (result.ended, result.fault) == ("fault", "policy_fault")
+    rows = read_recording(tmp_path / "run.mcap").records
+    (at,) = np.flatnonzero(rows["event"] == Event.POLICY_FAULT)
+    fallback = rows[at:][rows["mode"][at:] == Mode.FALLBACK]
+    assert (fallback["write_ns"] > 0).all()
+    assert set(fallback["source"].tolist()) == {int(Source.STANDBY), int(Source.SAFE)}
+    standing_by = fallback[fallback["source"] == Source.STANDBY]
+    assert len(standing_by) > 15
+    assert set(standing_by["shadow_epoch"][standing_by["shadow_epoch"] > 0]) == {2}
+    settled = standing_by[BLEND_TICKS + 1 :]
+    answered = settled[settled["shadow_sequence"] == settled["tick"]]
+    assert len(answered) > 0
+    np.testing.assert_allclose(answered["command"][:, 0], answered["state"] @ weights, atol=1e-6)
+    assert (rows["mode"][-1], rows["source"][-1]) == (Mode.STOPPED, Source.LAPSE)

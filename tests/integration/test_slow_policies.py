@@ -17,6 +17,7 @@ from edgerl.runtime.enums import Clock, Event, Mode, Source
 from edgerl.runtime.recording.read import read_recording
 from edgerl.runtime.run import RunOptions, run_load
 from tests import loop_parts
+from tests.asked_runs import going
 from tests.loop_parts import MS
 
 pytestmark = pytest.mark.usefixtures("core")
@@ -33,8 +34,8 @@ def no_child_is_left():
     assert loop_parts.children() == {}
 
 
-def slow(delay: int, backend: str = "onnxruntime", **envelope):
-    model = loop_parts.linear(SPEC, WEIGHTS, bias=0.1)
+def slow(delay: int, backend: str = "onnxruntime", bias: float = 0.1, **envelope):
+    model = loop_parts.linear(SPEC, WEIGHTS, bias=bias)
     return loop_parts.load_of(SPEC, model, backend, action_delay=delay, **{**PATIENT, **envelope})
 
 
@@ -137,3 +138,35 @@ def test_too_many_late_answers_are_the_buckets_fault(tmp_path) -> None:
     assert (rows["from_mode"][full], rows["mode"][full], rows["source"][full]) == (
         Mode.ACTIVE, Mode.FALLBACK, Source.HOLD,
     )  # fmt: skip
+
+
+def test_slow_policies_change_hands_when_an_answer_is_due_and_back_again(tmp_path) -> None:
+    load = slow(N, inner_law="interpolate")
+    other = slow(N, inner_law="interpolate", bias=-0.4)
+    with going(load, "pkg:tests.loop_drivers:Swinging", tmp_path / "run.mcap", shadow=other) as run:
+        run.stage("waiting")
+        run.client.arm()
+        for switches in (1, 2):
+            tick = run.client.status().loop.ticks
+            run.until(lambda status, tick=tick: status.loop.ticks > tick + 10 * N)
+            assert run.client.switch_policy().loop.switched == switches
+        run.until(lambda status, tick=tick: status.loop.ticks > tick + 20 * N)
+        run.client.stop()
+        assert run.end().ended == "stopped"
+    rows = read_recording(tmp_path / "run.mcap").records
+    assert_timed(rows, N)
+    first, second = np.flatnonzero(met(rows, Event.SWITCH))
+    assert (rows["action_ns"][[first, second]] > 0).all()
+    assert (rows["source"][[first, second]] == Source.POLICY).all()
+    taken = rows[rows["action_ns"] > 0]
+    beside = (taken["tick"] >= first) & (taken["tick"] < second)
+    assert set(taken["epoch"][~beside]) == {1}
+    assert set(taken["epoch"][beside]) == {2}
+    observed = rows["state"][taken["action_sequence"].astype(np.int64)]
+    expected = observed @ WEIGHTS + np.where(beside, np.float32(-0.4), np.float32(0.1))
+    np.testing.assert_allclose(taken["action"][:, 0], expected, atol=1e-6)
+    active = rows["mode"] == Mode.ACTIVE
+    assert (rows["write_ns"][active] > 0).all()
+    acting = rows["source"] == Source.POLICY
+    steps = np.abs(np.diff(rows["command"][:, 0]))[acting[1:] & acting[:-1]]
+    assert steps.max() < 0.1  # from one policy to the other on a straight line, too
