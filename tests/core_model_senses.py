@@ -152,7 +152,8 @@ class Senses:
         self.observed = self.observed and not old
         stands = self.clock in (Clock.LOCKSTEP, Clock.ROBOT)
         if stands:
-            assert header.tick_ns == (self.stamp if self.observed else self.tick_ns)
+            dated = self.observed or self.clock != before
+            assert header.tick_ns == (self.stamp if dated else self.tick_ns)
         elif self.clock == Clock.GRID and before != Clock.LOCKSTEP:
             assert header.tick_ns == header.scheduled_ns
             assert 0 <= header.start_ns - header.tick_ns < self.config.period_ns

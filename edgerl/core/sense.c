@@ -167,18 +167,16 @@ static void advance(erl_loop *loop, uint32_t clock_before) {
     erl_tick_header *tick = &loop->tick;
     const bool by_stamps = loop->status.clock == ERL_CLOCK_LOCKSTEP || loop->status.clock == ERL_CLOCK_ROBOT;
     const bool frozen = by_stamps && !tick->observed;
+    const bool anew = loop->status.clock != clock_before; /* times of two clocks have no difference */
     if (tick->observed && loop->status.clock == ERL_CLOCK_ROBOT && clock_before == ERL_CLOCK_ROBOT) {
         compare_with_robot(loop);
     }
     const uint64_t real_ns = tick->start_ns - loop->last_start_ns;
     tick->tick_ns = tick->scheduled_ns;
     if (by_stamps) {
-        tick->tick_ns = tick->observed ? loop->state.stamp_ns : loop->last_tick_ns;
+        tick->tick_ns = tick->observed || anew ? loop->state.stamp_ns : loop->last_tick_ns;
     }
-    uint64_t elapsed_ns = tick->tick_ns - loop->last_tick_ns;
-    if (loop->status.clock != clock_before) {
-        elapsed_ns = loop->config.period_ns; /* times of two clocks have no difference */
-    }
+    const uint64_t elapsed_ns = anew ? loop->config.period_ns : tick->tick_ns - loop->last_tick_ns;
     erl_envelope_advance(&loop->envelope, elapsed_ns);
     loop->elapsed_ns = elapsed_ns;
     loop->silent_ns = later(loop->silent_ns, elapsed_ns);
@@ -186,7 +184,7 @@ static void advance(erl_loop *loop, uint32_t clock_before) {
     advance_ladder(loop, frozen, real_ns);
     loop->last_tick_ns = tick->tick_ns;
     loop->last_start_ns = tick->start_ns;
-    loop->last_state_ns = tick->observed ? tick->start_ns : loop->last_state_ns;
+    loop->last_state_ns = tick->observed || anew ? tick->start_ns : loop->last_state_ns;
     tick->clock = (uint8_t)loop->status.clock;
     const uint64_t from_ns = loop->status.clock == ERL_CLOCK_GRID ? tick->scheduled_ns : tick->start_ns;
     loop->deadline_ns = from_ns + loop->config.budget_ns;

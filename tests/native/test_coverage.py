@@ -53,7 +53,20 @@ def test_the_cores_tests_reach_all_of_the_safety_code(tmp_path, capsys):
         pytest.skip("gcov and gcc measure this, and one of them is missing")
     folder = compile_core(tmp_path, "-O0", "-g", "--coverage", "-fprofile-abs-path", "-fprofile-update=atomic")
     tests = [str(path) for path in sorted((ROOT / "tests" / "unit").glob("test_core_*.py"))]
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-m",
+        "not slow",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        *tests,
+    ]
     environment = {**os.environ, core.CORE_DIR_VARIABLE: str(folder)}
     done = subprocess.run(
         [*command, "tests/integration/test_guardian.py"],

@@ -153,6 +153,24 @@ def test_a_state_that_newer_ones_may_wait_behind_is_lost_and_not_acted_on(clock,
     assert len(world.observations) == asked + 1
 
 
+@pytest.mark.parametrize("before", [Clock.WAITING, Clock.LOCKSTEP])
+def test_a_state_that_is_too_old_still_tells_whose_time_it_is(before):
+    world = World(small_config(clock=Clock.ROBOT))
+    if before == Clock.LOCKSTEP:
+        world.ticks(1, StateFlag.LOCKSTEP)
+    world.now += 7 * PERIOD
+    for _ in range(MAX_DRAIN):
+        world.state()
+    world.tick()
+    header = world.record().header
+    assert (header.clock, header.observed, header.tick_ns) == (Clock.ROBOT, 0, world.stamp)
+    world.state(at=world.now + PERIOD + MS)
+    world.tick()
+    header = world.record().header
+    assert (header.missed_periods, header.start_ns - header.scheduled_ns) == (0, MS)
+    assert world.record().events == {Event.NOMINAL}
+
+
 @pytest.mark.parametrize("flag", [StateFlag.ESTOP, StateFlag.DONE])
 def test_the_flags_of_a_state_that_is_too_old_still_act(flag):
     world = enter(Mode.ACTIVE)
