@@ -59,7 +59,7 @@ def _channels(said: Table, spec: PolicySpec, prepare: Prepare | None) -> Iterato
         for name in _meant(own, key, tuple(units), tuple(found), spec):
             tables, single = found.setdefault(name, {}), key == name
             if single in tables:
-                raise EnvelopeError(f"{own.where}: {name} is given twice, the other time with its kind. Remove one.")
+                raise EnvelopeError(f"{own.where}: {name} is given twice, with and without {_EACH}. Remove one.")
             tables[single] = own
     for name, tables in found.items():
         if tables:

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,9 +25,11 @@ from edgerl.runtime.enums import Clock
 from edgerl.runtime.envelope_config import apply_envelope
 from edgerl.runtime.layout import Channel, layout_of
 from edgerl.runtime.observation_config import apply_terms
+from edgerl.runtime.run import RunOptions, configure
 from edgerl.runtime.state_config import apply_state
 from edgerl.runtime.structs import Config
 from edgerl.spec import PolicySpec
+from tests import loop_parts
 from tests.unit.test_state_channels import WALKER, spec_of, term
 
 S = 1_000_000_000
@@ -173,6 +176,14 @@ def test_the_guardian_is_told_all_of_it():
     assert (config.jitter_budget_ns, config.jitter_limit, config.jitter_window) == (1_000_000, 5, 1000)
 
 
+def test_the_bundles_own_time_for_the_supervisor_goes_before_the_runs():
+    spec = loop_parts.spec_of(20_000_000)
+    options = RunOptions(heartbeat_timeout_ns=3 * S)
+    for watchdog, expected in ((None, 3 * S), (Watchdog(None, None, S // 2), S // 2)):
+        load = loop_parts.load_of(spec, loop_parts.linear(spec, np.zeros(3)), watchdog=watchdog)
+        assert configure(load, options).heartbeat_timeout_ns == expected
+
+
 def test_without_a_word_nothing_is_limited_or_watched():
     config = configured(parsed())
     for index in range(config.state_count):
@@ -205,7 +216,7 @@ def test_the_robot_may_be_the_clock():
         ("dq = { low = 1.0, high = 1.00000000001 }", "not below high 1 as float32"),
         ("dq = { high = true }", "high is True. Expected a finite number"),
         ("dq = 3", "dq is 3. Expected a table"),
-        ('dq = { high = 1 }\n"dq[*]" = { high = 2 }', r"dq\[hip\] is given twice"),
+        ('dq = { high = 1 }\n"dq[*]" = { high = 2 }', r"dq\[hip\] is given twice, with and without \[\*\]"),
         ('dq = { unit = "deg/s" }', r"the unit of dq\[hip\] is 'deg/s'; the policy observes it in 'rad/s'"),
         ('battery = { low = 4.0, unit = " " }', "unit is empty"),
         ("dq = { noisy = true }", r"'dq\[hip\]' is noisy, and nothing watches whether it is stuck"),
