@@ -71,6 +71,8 @@ def main() -> None:
         result = edgerl.run_file(bundle, "pkg:trial:Trial", recording=folder / "run.mcap", options=options)
         track = np.load(folder / "track.npy")
     print(f"ended {result.ended}: {result.message}")
+    if result.ended != "done":
+        sys.exit(1)
     verdict(track)
 
 

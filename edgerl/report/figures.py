@@ -85,11 +85,7 @@ def commands(report: RunReport) -> Html:
         views.append((f"ticks {first} to {last}", "detail", part))
     alike = _alike(report, order)
     cards = [_channel(report, group, views) for group in alike[:MAX_CHANNELS]]
-    intro = (
-        f"First the whole run (faint: smallest to largest of a bin, full: its middle half), then {views[1][0]}. "
-        if part is not None
-        else ""
-    )
+    intro = f"First the whole run ({plots_commands.legend(ticks)}), then {views[1][0]}. " if part is not None else ""
     left = sum(len(group) for group in alike[MAX_CHANNELS:])
     rest = paragraph(f"{words.plural(left, 'channel')} without a drawing here.", class_="note") if left else ""
     return section("commands", "Commands", paragraph(intro, keys, class_="note"), *cards, rest)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 CELL = Size(400, 165)
 _BINS = 60
 """Of a whole run: few enough that a gait fills a bin and a change of it is seen."""
+_CYCLE_S = 0.5
+"""A bin that is shorter may hold less than one cycle of a gait; then it is the gait itself that is drawn."""
+_FINE_BINS = 300
 _MARK_BINS = 150
 DETAIL_TICKS = 120
 """So many ticks or fewer are drawn one by one."""
@@ -43,7 +46,7 @@ def channel(ticks: Records, index: int, sent: SentChannel, name: str) -> Html:
     """
     x = column(ticks, "tick")
     command = np.where(ticks["write_ns"] > 0, ticks["command"][:, index], np.nan)
-    limits = sent.limits
+    limits, bins = sent.limits, _bins(ticks)
     action = np.full(ticks.size, np.nan)
     if sent.said is not None:
         action = np.where(ticks["action_ns"] > 0, ticks["action"][:, sent.said], np.nan)
@@ -51,8 +54,8 @@ def channel(ticks: Records, index: int, sent: SentChannel, name: str) -> Html:
     def draw(axes: Axes) -> None:
         low, high = _view(command, limits)
         shade_modes(axes, x, ticks["mode"], _MARK_BINS)
-        _series(axes, x, action, behind=True)
-        _series(axes, x, command, behind=False)
+        _series(axes, x, action, bins, behind=True)
+        _series(axes, x, command, bins, behind=False)
         for limit in (limits.low, limits.high):
             if low <= limit <= high:
                 axes.axhline(limit, color=MUTED, linestyle="--", linewidth=1)
@@ -71,6 +74,13 @@ def detail(ticks: Records) -> Records | None:
         return None
     first = int(active[0])
     return ticks[first : first + DETAIL_TICKS]
+
+
+def legend(ticks: Records) -> str:
+    """Return what the bands of :func:`channel` over these ticks are."""
+    if _bins(ticks) == _BINS:
+        return "faint: smallest to largest of a bin, full: its middle half"
+    return "smallest to largest of each bin"
 
 
 def returns(episodes: tuple[EpisodeResult, ...], mean: float | None, std: float) -> Html:
@@ -107,16 +117,27 @@ def _view(command: NDArray[np.floating], limits: ChannelLimits) -> tuple[float, 
     return low - margin, high + margin
 
 
-def _series(axes: Axes, x: NDArray[np.int64], y: NDArray[np.floating], *, behind: bool) -> None:
+def _bins(ticks: Records) -> int:
+    """Return in how many bins a series is drawn."""
+    if ticks.size <= DETAIL_TICKS:
+        return int(ticks.size)
+    seconds = (int(ticks["tick_ns"][-1]) - int(ticks["tick_ns"][0])) * 1e-9
+    return _BINS if seconds >= _BINS * _CYCLE_S else _FINE_BINS
+
+
+def _series(axes: Axes, x: NDArray[np.int64], y: NDArray[np.floating], count: int, *, behind: bool) -> None:
     colour, alpha, width = (SKY, 0.45, 2.4) if behind else (BLUE, 1.0, 1.0)
-    bins = min_max(x, y, _BINS if x.size > DETAIL_TICKS else x.size)
+    bins = min_max(x, y, count)
     if bins.size == 1:
         axes.step(bins.x, _ended(bins.low), where="post", color=colour, alpha=alpha, linewidth=width)
         return
     if behind:  # two bands over each other would hide each other; the marks at the edges say where they differ
         return
-    for low, high, faint in ((bins.low, bins.high, 0.35), (bins.lower_quarter, bins.upper_quarter, 1.0)):
-        axes.fill_between(bins.x, _ended(low), _ended(high), step="post", color=colour, alpha=faint, linewidth=0)
+    bands = [(bins.low, bins.high, 0.35, 0.0), (bins.lower_quarter, bins.upper_quarter, 1.0, 0.6)]
+    if count == _FINE_BINS:
+        bands = [(bins.low, bins.high, 1.0, 0.6)]
+    for low, high, faint, edge in bands:  # with an edge, or a command that stays the same would not be seen
+        axes.fill_between(bins.x, _ended(low), _ended(high), step="post", color=colour, alpha=faint, linewidth=edge)
 
 
 def _ended(values: Floats) -> Floats:

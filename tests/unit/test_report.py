@@ -368,6 +368,19 @@ def test_channels_that_are_told_the_same_all_the_time_are_drawn_once_and_others_
     assert words_of(figures.commands(changed)).count("saturates beyond") == 5
 
 
+@pytest.mark.parametrize(
+    ("period_ns", "said", "faint"),
+    [(5_000_000, "smallest to largest of each bin", False), (50_000_000, "faint: smallest to largest of a bin", True)],
+)
+def test_a_run_of_some_seconds_shows_the_movement_and_a_longer_one_its_spread(period_ns, said, faint):
+    rows = simulated.records(1000, 1000)
+    rows["tick_ns"] = np.arange(1000) * period_ns
+    report = simulated.report(rows)
+    assert said in words_of(figures.commands(report))
+    drawn = channel(rows, 0, simulated.commands()[0], "one")
+    assert ("opacity: 0.35" in drawn) == faint
+
+
 def test_a_recording_that_was_cut_off_says_so():
     assert "cut off before its end" in said_by(simulated.report(complete=False))
     gap = np.delete(simulated.records(), slice(500, 520))
