@@ -138,6 +138,37 @@ static uint32_t read_datagram(bool *whole) {
     return size > 0 ? ERL_OK : ERL_TIMEOUT;
 }
 
+#define FRAME_WORDS 32u
+#define FRAME_BYTES (8u * FRAME_WORDS - 3u) /* so that the last word is not whole */
+
+static erl_frame_mailbox *frames;
+
+static void write_frame(uint64_t i) {
+    uint64_t words[FRAME_WORDS];
+    for (size_t w = 0; w < FRAME_WORDS; w++) {
+        words[w] = i;
+    }
+    const erl_frame frame = {.sequence = i + 1, .stamp_ns = i, .state_stamp_ns = i};
+    (void)erl_frame_post(frames, &frame, words, FRAME_BYTES);
+}
+
+/* Whole, and never an older one than the one before it. */
+static uint32_t read_frame(bool *whole) {
+    static uint64_t newest;
+    erl_frame frame;
+    uint64_t words[FRAME_WORDS];
+    const uint32_t answer = erl_frame_read(frames, &frame, words, FRAME_BYTES);
+    *whole = true;
+    if (answer == ERL_OK) {
+        words[FRAME_WORDS - 1u] &= UINT64_C(0xffffffffff);
+        *whole = all_equal(words, FRAME_WORDS - 1u) && words[FRAME_WORDS - 1u] == (words[0] & UINT64_C(0xffffffffff)) &&
+                 frame.stamp_ns == words[0] && frame.state_stamp_ns == words[0] && frame.sequence == words[0] + 1 &&
+                 frame.sequence >= newest;
+        newest = frame.sequence;
+    }
+    return answer;
+}
+
 static void *write_forever(void *argument) {
     const stage *what = argument;
     for (uint64_t i = 0; !atomic_load(&stop); i++) {
@@ -174,17 +205,21 @@ int main(int count, char **arguments) {
     const uint64_t duration_ns = (uint64_t)(atof(count > 1 ? arguments[1] : "1") * 1e9);
     ring = calloc(1, erl_ring_bytes(&config));
     erl_ring_create(ring, &config);
+    frames = calloc(1, erl_frame_segment_bytes(FRAME_BYTES));
+    erl_frame_create(frames, FRAME_BYTES);
     const stage stages[] = {
         {"action", write_action, read_action},
         {"observation", write_observation, read_observation},
         {"status", write_status, read_status},
         {"ring", write_ring, read_ring},
         {"datagram", write_datagram, read_datagram},
+        {"frame", write_frame, read_frame},
     };
     bool fine = true;
     for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++) {
         fine = run(&stages[i], duration_ns) && fine;
     }
     free(ring);
+    free(frames);
     return fine ? EXIT_SUCCESS : EXIT_FAILURE;
 }

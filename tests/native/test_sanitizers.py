@@ -91,10 +91,11 @@ def stress(out: Path, sources: Path, *flags: str, seconds: int = 1) -> subproces
     return subprocess.run([out, str(seconds)], check=False, capture_output=True, text=True, timeout=120)
 
 
-def test_mailboxes_status_and_ring_are_never_mixed_and_never_race(tmp_path):
-    runtime_of("libtsan.so")
-    for name, flags in {"threads": ["-g", "-fsanitize=thread"], "plain": []}.items():
-        done = stress(tmp_path / name, SOURCES, *flags, seconds=3)
+def test_mailboxes_status_ring_and_frames_are_never_mixed_and_never_race(tmp_path):
+    for runtime in ("libtsan.so", "libasan.so"):
+        runtime_of(runtime)
+    for name, flags in {"threads": ["-g", "-fsanitize=thread"], "memory": SANITIZED, "plain": []}.items():
+        done = stress(tmp_path / name, SOURCES, *flags, seconds=2)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -103,6 +104,7 @@ def test_mailboxes_status_and_ring_are_never_mixed_and_never_race(tmp_path):
     [
         ("mailbox.c", "memory_order_relaxed) != before)", "memory_order_relaxed) != before && to == NULL)"),
         ("ring.c", "- index < capacity ? ERL_OK", "- index < 2 * capacity + index ? ERL_OK"),
+        ("frame.c", "return ERL_TORN;", "return ERL_OK;"),
     ],
 )
 def test_the_stress_would_notice_a_reader_that_looks_once(tmp_path, file, whole, broken):

@@ -13,6 +13,10 @@ EQUIVALENT = {
     ("if (size < 0) {", "if (size <= 0) {"): _NONE,
     ("if (size < 0) {", "if (size < 1) {"): _NONE,
     (
+        "} else if (cause < ERL_DROP_CAUSES) {",
+        "} else if (cause <= ERL_DROP_CAUSES) {",
+    ): "with that one the state was taken before",
+    (
         "while (may_read(loop) && read_one(loop, 0) != READ_NONE) {",
         "while (may_read(loop) && read_one(loop, 1) != READ_NONE) {",
     ): _PAST,
