@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from edgerl.envelope import Degrade
 from edgerl.envelope.file import parse_envelope
+from edgerl.errors import ControlError
+from edgerl.runtime.control.client import connect
 from tests import loop_parts
 from tests.loop_parts import MS
 
@@ -95,6 +102,31 @@ def test_what_cannot_teach_anything_is_refused_before_a_robot_is_driven(edgerl, 
         assert (answer.code, said in answer.err) == (1, True), answer.err
     assert mine.read_text() == "schema = 1\n"
     assert [path.name for path in tmp_path.iterdir()] == ["envelope.toml"]
+
+
+def kill_the_policy_of(path: Path) -> None:
+    """Once it is in charge."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        with suppress(ControlError), connect(control=str(path)) as run:
+            if run.status().loop.stage == "running":
+                os.kill(loop_parts.children()["policy"], signal.SIGKILL)
+                return
+        time.sleep(0.02)
+
+
+def test_a_run_whose_policy_was_killed_is_no_baseline_and_shown_as_the_fault_that_it_is(edgerl, bundle, tmp_path):
+    control, out = tmp_path / "control", tmp_path / "learned.toml"
+    killer = threading.Thread(target=kill_the_policy_of, args=(control,))
+    killer.start()
+    answer = edgerl(
+        "run", bundle, *PENDULUM, "--control", control, "--recording", tmp_path / "run.mcap", "--learn-budgets", out,
+        "--json",
+    )  # fmt: skip
+    killer.join()
+    assert (answer.code, answer.json["ended"], answer.json["fault"]) == (3, "fault", "policy_fault")
+    assert "the run had a fault (policy fault in tick " in answer.json["no_budgets"]
+    assert not out.exists()
 
 
 def test_a_run_that_goes_over_to_lockstep_teaches_nothing_of_that(edgerl, bundle, tmp_path):
