@@ -14,6 +14,7 @@ FOLDER = "EDGERL_TEST_FOLDER"
 """Variable that names a folder in which files may be made."""
 GOOD = 50 + 8 + 200 + 10
 """Warm-up, golden set, measured ones, and some ticks."""
+TAKES_S = "EDGERL_TEST_TAKES_S"
 SLOWER, ASLEEP, BUSY = 1, 2, 3
 """Moods of a moody policy."""
 
@@ -87,6 +88,14 @@ class _Seeing(_Moody):
     takes_s = 0.015
 
 
+class _Tired(_Moody):
+    """As slow as it was told when it was started."""
+
+    def __init__(self, runner: OnnxRuntimeRunner) -> None:
+        super().__init__(runner)
+        self.takes_s = float(os.environ.get(TAKES_S, "0"))
+
+
 class Moody(OnnxRuntimeBackend):
     name = "moody"
 
@@ -101,6 +110,13 @@ class Seeing(OnnxRuntimeBackend):
 
     def load(self, engine):
         return _Seeing(OnnxRuntimeRunner(next(iter(engine.files.values())), engine.spec))
+
+
+class Tired(OnnxRuntimeBackend):
+    name = "tired"
+
+    def load(self, engine):
+        return _Tired(OnnxRuntimeRunner(next(iter(engine.files.values())), engine.spec))
 
 
 class _Hostile(_Failing):
