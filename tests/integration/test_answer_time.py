@@ -74,6 +74,7 @@ def test_one_that_has_less_than_twice_its_usual_time_is_warned_of(tmp_path) -> N
     assert "25 ms (budget_s)" in warning
 
 
+@pytest.mark.slow
 def test_a_successor_that_is_too_slow_is_not_armed_either_and_the_client_is_told_why(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
     quick = load(50, backend="tired")
