@@ -15,7 +15,7 @@ from edgerl.bundle.load import Bundle, load_bundle, save_bundle
 from edgerl.bundle.manifest import FileEntry
 from edgerl.envelope import Degrade, Ladder, Prepare
 from edgerl.envelope.ladder import Rung
-from edgerl.errors import RequestRefused
+from edgerl.errors import PolicyProcessError, RequestRefused
 from edgerl.golden import read_golden, save_golden_bytes
 from edgerl.runtime.enums import Event, Mode, Source
 from edgerl.runtime.load import Load, load_of
@@ -138,24 +138,20 @@ def assert_changed_hands(rows) -> None:
     assert blended[-1] == 0.25
 
 
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("hasty", "period_ns is 10000000, the run's 20000000"),
-        ("strict", "envelope.degrade.misses is 3, the run's 90"),
-    ],
-)
-def test_a_bundle_that_does_not_fit_is_refused_and_the_old_policy_goes_on(load, bundles, tmp_path, name, words) -> None:
+def test_a_bundle_that_does_not_fit_is_refused_and_the_old_policy_goes_on(load, bundles, tmp_path) -> None:
     with going(load, ROBOT, tmp_path / "run.mcap") as run:
         run.stage("waiting")
         run.client.arm()
-        run.client.release()
-        message = refused("policy", "load", bundles[name])
-        assert "This policy cannot take over:" in message
-        assert words in message
-        assert "End the run and start it with this bundle instead" in message
-        loop = run.client.status().loop
-        assert (loop.mode, loop.fault, loop.candidate.state) == ("ACTIVE", "", "")
+        for name, words in (
+            ("hasty", "period_ns is 10000000, the run's 20000000"),
+            ("strict", "envelope.degrade.misses is 3, the run's 90"),
+        ):
+            message = refused("policy", "load", bundles[name])
+            assert "This policy cannot take over:" in message
+            assert words in message
+            assert "End the run and start it with this bundle instead" in message
+            loop = run.client.status().loop
+            assert (loop.mode, loop.fault, loop.candidate.state) == ("ACTIVE", "", "")
         run.client.stop()
         assert run.end().ended == "stopped"
     rows = read_recording(tmp_path / "run.mcap").records
@@ -212,9 +208,13 @@ def test_run_takes_a_shadow_from_the_command_line(bundles, tmp_path) -> None:
     assert np.unique(rows["shadow"][rows["shadow_epoch"] > 0]).tolist() == [0.25]
     assert set(rows["epoch"][rows["action_ns"] > 0]) == {1}
     assert rows["command"][rows["source"] == Source.POLICY][-1, 0] == 0.5
-    answer = command(*map(str, (*words, "--shadow", bundles["strict"], "--recording", tmp_path / "no.mcap")))
-    assert (answer.returncode, "envelope.degrade.misses is 3, the run's 90" in answer.stderr) == (1, True)
-    assert not (tmp_path / "no.mcap").exists()
+
+
+def test_a_shadow_that_does_not_fit_is_refused_before_anything_is_started(load, bundles, tmp_path) -> None:
+    strict = load_of(load_bundle(bundles["strict"]))
+    with pytest.raises(PolicyProcessError, match=r"envelope\.degrade\.misses is 3, the run's 90"):
+        run_load(load, ROBOT, tmp_path / "run.mcap", RunOptions(arm=True), shadow=strict)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_spare_is_there_when_the_acting_policy_is_killed(load, tmp_path) -> None:
