@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from types import FrameType
 
 from edgerl.errors import ControlError, RequestRefused
@@ -123,22 +124,25 @@ def drive(run: Control, show: Callable[[str], None], *, terminal: int = 0) -> No
 
 def play(run: Control, lines: Iterable[str]) -> None:
     """Do what a script says, one line after the other: ``hold SECONDS [NAME=VALUE ...]``, ``release SECONDS``, ``arm``,
-    ``rearm``, ``disarm``, ``estop``. The switch is held and released as said, and values last as long as their line.
+    ``rearm``, ``disarm``, ``estop``. The switch is held and released as said, and values last as long as their line;
+    while the policy is being armed those of the line before go on.
 
     Raises:
         ControlError: A line that is none of these, or the run takes nothing from an operator.
         RequestRefused: The run did not do it.
     """  # noqa: D205
     operator = operator_of(run)
+    values, held = tuple(one.timeout_value for one in operator.values), False
     for line in lines:
         words = line.split("#")[0].split()
         if words[:1] in (["arm"], ["rearm"], ["disarm"], ["estop"]) and len(words) == 1:
-            _ask(run, words[0])
+            _ask(run, words[0], meanwhile=partial(run.operate, values, dead_man=held))
         elif words:
             seconds, values = _timed(words, line, operator)
+            held = words[0] == "hold"
             until = time.monotonic() + seconds
             while time.monotonic() < until:
-                run.operate(values, dead_man=words[0] == "hold")
+                run.operate(values, dead_man=held)
                 time.sleep(min(SAY_EVERY_S, max(0.0, until - time.monotonic())))
 
 
@@ -196,13 +200,13 @@ def _act(run: Control, key: str) -> str:
     return do
 
 
-def _ask(run: Control, do: str, *, wait: bool = True) -> None:
+def _ask(run: Control, do: str, *, wait: bool = True, meanwhile: Callable[[], object] = lambda: None) -> None:
     if do == "estop":
         run.estop()
     elif do == "disarm":
         run.disarm()
     else:
-        (run.arm if do == "arm" else run.rearm)(wait=wait)
+        (run.arm if do == "arm" else run.rearm)(wait=wait, meanwhile=meanwhile)
 
 
 @contextlib.contextmanager

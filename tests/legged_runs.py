@@ -23,11 +23,12 @@ from edgerl.runtime.recording.read import read_recording
 from edgerl.runtime.result import RunResult
 from edgerl.runtime.run import RunOptions, run
 from edgerl.target import host_target
+from edgerl.teleop import play
 
 FOLDER = Path(__file__).parents[1] / "examples" / "legged"
 
-Wish = Callable[[RunStatus], tuple[float, float, float] | None]
-"""What the operator says, as the run stands; None: nothing."""
+Wish = Callable[[RunStatus], tuple[float, float, float] | None] | list[str]
+"""What the operator says, as the run stands; None: nothing. Or a script of ``edgerl teleop``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +80,16 @@ def _operate(socket: Path, wish: Wish, over: threading.Event) -> None:
             with connect(control=str(socket)) as asked:
                 while not over.is_set():
                     status = asked.status()
+                    if isinstance(wish, list):
+                        if status.loop.stage == "waiting":
+                            play(asked, wish)
+                        time.sleep(0.02)
+                        continue
                     wanted = wish(status)
                     if wanted is not None and status.loop.stage not in ("starting", "loading"):
                         asked.operate(wanted, dead_man=True)
                     if status.loop.stage == "waiting":
                         asked.arm(wait=False)
                     time.sleep(0.02)
-        except EdgerlError:  # noqa: PERF203  not there yet, or not any more
+        except EdgerlError:  # not there yet, or not any more
             time.sleep(0.02)

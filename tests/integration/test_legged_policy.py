@@ -229,6 +229,16 @@ def test_an_operator_who_says_nothing_is_replaced_by_what_the_envelope_says(tmp_
 
 
 @pytest.mark.slow
+def test_a_script_holds_the_switch_also_while_the_robot_is_on_its_way_to_the_start_pose(tmp_path):
+    bundle = pack_legged(tmp_path, ENVELOPE)
+    script = ["hold 0.1", "arm", "hold 20 velocity[0]=0.25"]  # the way takes a second, the operator's time-out is 0.3 s
+    walked = walk_in(tmp_path, bundle, wish=script)
+    rows = walked.recording.records
+    assert (walked.result.ended, walked.result.fault) == ("done", None)
+    assert np.unique(rows["operator"][rows["mode"] == Mode.ACTIVE][:, 0]).tolist() == [0.0, 0.25]
+
+
+@pytest.mark.slow
 def test_letting_go_of_the_switch_makes_it_stand_and_then_lie_down(tmp_path):
     bundle = pack_legged(tmp_path, ENVELOPE)
     walked = walk_in(tmp_path, bundle, robot="pkg:legged_drivers:Long", wish=until_it_runs)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -79,15 +79,22 @@ class Control:
         """Stop the robot now, whoever owns it: the guardian sends its safe command once and then nothing more."""
         return self._ask("estop")
 
-    def arm(self, *, timeout_s: float = SETTLE_S, wait: bool = True) -> RunStatus:
-        """Put the policy in charge; returns when it is, or without ``wait`` when the run has begun to."""
-        asked = self._ask("arm")
-        return self._settle(asked, timeout_s) if wait else asked
+    def arm(
+        self, *, timeout_s: float = SETTLE_S, wait: bool = True, meanwhile: Callable[[], object] = lambda: None
+    ) -> RunStatus:
+        """Put the policy in charge; returns when it is, or without ``wait`` when the run has begun to.
 
-    def rearm(self, *, timeout_s: float = SETTLE_S, wait: bool = True) -> RunStatus:
+        ``meanwhile`` is called again and again while it waits: a dead-man switch has to be held on the way, too.
+        """
+        asked = self._ask("arm")
+        return self._settle(asked, timeout_s, meanwhile) if wait else asked
+
+    def rearm(
+        self, *, timeout_s: float = SETTLE_S, wait: bool = True, meanwhile: Callable[[], object] = lambda: None
+    ) -> RunStatus:
         """Leave FALLBACK or STOPPED, and put the policy in charge again; returns as :meth:`arm`."""
         asked = self._ask("rearm")
-        return self._settle(asked, timeout_s) if wait else asked
+        return self._settle(asked, timeout_s, meanwhile) if wait else asked
 
     def disarm(self, *, timeout_s: float = SETTLE_S) -> RunStatus:
         """Take the policy out of charge; returns when the robot gets the safe command."""
@@ -208,19 +215,22 @@ class Control:
         except SpecError as error:
             raise ControlError(str(error)) from error
 
-    def _settle(self, asked: RunStatus, timeout_s: float) -> RunStatus:
-        now = self._leave("arming", asked, timeout_s)
+    def _settle(self, asked: RunStatus, timeout_s: float, meanwhile: Callable[[], object]) -> RunStatus:
+        now = self._leave("arming", asked, timeout_s, meanwhile)
         if now.loop.armed == asked.loop.armed and now.loop.stage != "running":
             missing = ", ".join(now.loop.arm_missing) or "nothing that the guardian names"
             why = now.loop.message or f"What was missing: {missing}."
             raise RequestRefused(f"The run '{self.name}' was not armed; it is in mode {now.loop.mode}. {why}")
         return now
 
-    def _leave(self, stage: Stage, now: RunStatus, timeout_s: float) -> RunStatus:
+    def _leave(
+        self, stage: Stage, now: RunStatus, timeout_s: float, meanwhile: Callable[[], object] = lambda: None
+    ) -> RunStatus:
         until = time.monotonic() + timeout_s
         while now.loop.stage == stage:
             if time.monotonic() > until:
                 raise RequestRefused(f"The run '{self.name}' is still {stage} after {timeout_s:g} s.")
+            meanwhile()
             time.sleep(_LOOK_EVERY_S)
             now = self.status()
         return now
