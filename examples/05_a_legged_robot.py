@@ -40,11 +40,17 @@ def record_truth(path: Path, rows: int = 250) -> None:
     np.savez(path, obs=observations, action=actions, episode_start=np.arange(rows) == 0)
 
 
+def reach(socket: Path) -> edgerl.Control:
+    """Connect to the run as soon as it is there."""
+    while True:
+        with contextlib.suppress(edgerl.EdgerlError):
+            return edgerl.connect(control=str(socket))
+        time.sleep(0.05)
+
+
 def operate(socket: Path) -> None:
     """Be the operator: hold the switch, arm, and walk, until the run has ended."""
-    while not socket.exists():
-        time.sleep(0.05)
-    with contextlib.suppress(edgerl.EdgerlError), edgerl.connect(control=str(socket)) as run:
+    with contextlib.suppress(edgerl.EdgerlError), reach(socket) as run:
         while True:
             stage = run.status().loop.stage
             if stage in ("waiting", "arming", "running"):

@@ -6,6 +6,7 @@ who holds a switch. Only time is simulated.
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ import pytest
 
 from edgerl.backends.onnxruntime import OnnxRuntimeRunner
 from edgerl.bundle.load import load_bundle
+from edgerl.envelope.file import read_envelope
 from edgerl.errors import EnvelopeError, PortError
 from edgerl.runtime.assembly import assemble
 from edgerl.runtime.control.messages import RunStatus
@@ -157,6 +159,21 @@ def test_its_network_is_what_its_gains_mean_and_small():
     for one, other in zip((*actor.weights, *actor.biases), (*made.weights, *made.biases), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6)
     assert path.stat().st_size < 20_000
+
+
+def test_no_wish_that_the_envelope_grants_an_operator_makes_it_fall():
+    from environment import Environment, load_actor  # noqa: PLC0415  of the example's folder
+    from policy import WEIGHTS, legged_policy  # noqa: PLC0415
+
+    operator = read_envelope(FOLDER / "envelope.toml", legged_policy().spec).operator
+    assert operator is not None
+    actor = load_actor(WEIGHTS)
+    for wish in itertools.product(*((one.low, one.high) for one in operator.values)):
+        env = Environment()
+        env.command[:] = wish
+        for _ in range(200):
+            env.step(actor.act(env.observe()))
+            assert env.robot.upright > np.cos(np.radians(30)), wish
 
 
 def test_the_search_found_better_gains_than_it_began_with(monkeypatch):
