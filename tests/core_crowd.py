@@ -30,7 +30,7 @@ from tests.core_world import EPOCH, MS, PERIOD, SESSION, START, World
 EVIL = [math.nan, math.inf, -math.inf, MAX, -MAX, 1e30, -1e30, 1e-40, -1e-45, 0.0, -0.0, 5.0, 2.0, -2.0]
 REQUESTS = [Request.ARM] * 20 + [Request.SWITCH] * 4 + [Request.RESET]
 RECOVERIES = [Request.RESET, Request.RESET, Request.ARM, Request.SWITCH, Request.ESTOP]
-REQUESTS += [Request.DISARM, Request.ESTOP, Request.POLICY_DIED]
+REQUESTS += [Request.DISARM, Request.ESTOP]
 
 
 class Crowd(World):
@@ -41,6 +41,7 @@ class Crowd(World):
         self.given = Given(START)
         self.epochs = [EPOCH + slot for slot in range(POLICY_SLOTS)]
         self.words = [0, 0]
+        self.died = [0] * POLICY_SLOTS
         self.said: dict[tuple[int, int], list[list[float]]] = {}
         self.dishonest = [False] * POLICY_SLOTS
         self.spoilt = [False] * POLICY_SLOTS
@@ -165,7 +166,9 @@ class Crowd(World):
             self._operate()
 
     def _supervise(self) -> None:
-        """Replace policies, now and then wrongly."""
+        """Report deaths and replace policies, now and then wrongly."""
+        if self.chance(0.01):
+            self._bury(self.dice.choice([0, 0, 0, 1, 2]))
         if self.chance(0.02):
             slot = self.dice.randrange(POLICY_SLOTS)
             self.epochs[slot] += 8
@@ -178,6 +181,16 @@ class Crowd(World):
         elif self.chance(0.06):
             acting = self.dice.choice([0, 0, 0, 0, 1, 2])
             self.name(acting, self.dice.choice([slot for slot in (1, 0, 2, None) if slot != acting]))
+
+    def _bury(self, slot: int) -> None:
+        """Report a death, of a policy that the guardian may go by or not, and as a rule have a successor ready."""
+        core.policy_died(self.at["requests"], core.policy_word(self.epochs[slot], slot))
+        self.died[slot] = self.epochs[slot]
+        if self.chance(0.9):
+            self.epochs[slot] += 8
+            core.say_ready(self.slots[slot], self.epochs[slot])
+            if self.chance(0.7):
+                self.name(0, self.dice.choice([1, 2, None]))
 
     def _spoil(self, slot: int) -> None:
         """Write garbage into a policy's mailbox."""
@@ -267,6 +280,7 @@ class Crowd(World):
         given, count = self.given, len(self.sent)
         given.began_ns, given.sensed_ns = self.now, self.now
         given.acting, given.candidate = self.words
+        given.died = list(self.died)
         given.ready = [core.ready_epoch(slot) for slot in self.slots]
         ended = core.library().erl_tick(self.loop_at) == Result.ENDED
         self._notice()

@@ -16,6 +16,7 @@ import numpy as np
 from edgerl.runtime import structs
 from edgerl.runtime.enums import (
     MAX_DRAIN,
+    POLICY_SLOTS,
     Attitude,
     Clock,
     Dtype,
@@ -33,9 +34,8 @@ OF_REQUEST = {
     Request.ESTOP: E.ESTOP,
     Request.RESET: E.RESET,
     Request.QUIT: E.QUIT,
-    Request.POLICY_DIED: E.POLICY_FAULT,
 }
-URGENT = {Request.DISARM, Request.ESTOP, Request.QUIT, Request.POLICY_DIED}
+URGENT = {Request.DISARM, Request.ESTOP, Request.QUIT}
 STICKY = StateFlag.EPISODE_START | StateFlag.ESTOP | StateFlag.DONE
 
 
@@ -53,10 +53,17 @@ class Given:
     operator: structs.Operator | None = None
     acting: int = 0
     candidate: int = 0
+    died: list[int] = field(default_factory=lambda: [0] * POLICY_SLOTS)
+    """Newest epoch of each slot that is reported dead."""
     ready: list[int] = field(default_factory=list)
     """Epoch that each slot says to be ready, while the tick ran."""
     heard: list[tuple[int, int, int, int] | None] = field(default_factory=list)
     """Epoch, sequence and counts that each mailbox holds after the tick; None: nothing that could be read."""
+
+
+def _lives(given: Given, word: int) -> bool:
+    slot, epoch = word & 0xFF, word >> 8
+    return slot < POLICY_SLOTS and epoch > given.died[slot]
 
 
 class Bucket:
@@ -235,11 +242,13 @@ class Senses:
         events = {OF_REQUEST[kind] for kind in given.requests if kind in OF_REQUEST}
         if Request.ARM in given.requests and self.mode in (M.SAFE, M.PREPARE):
             self.arm_left = self.config.arm_ticks
-        if given.acting != self.seen_acting:
+        lost = self.acting != 0 and not _lives(given, self.acting)
+        events |= {E.POLICY_FAULT} if lost else set()
+        if lost or given.acting != self.seen_acting:
             self.seen_acting = given.acting
-            self.acting = given.acting if given.acting & 0xFF < 3 else 0
+            self.acting = given.acting if _lives(given, given.acting) else 0
         before = self.candidate
-        known = given.candidate & 0xFF < 3 and given.candidate != self.acting
+        known = given.candidate != self.acting and _lives(given, given.candidate)
         self.candidate = given.candidate if known else 0
         self.switch_left = self.switch_left if self.candidate == before else 0
         self.commands.standby.has = self.commands.standby.has and self.candidate == before

@@ -326,6 +326,14 @@ class World:
         self.epoch = epoch
         core.set_policies(self.at["requests"], core.policy_word(epoch, 0))
 
+    def die(self) -> None:
+        """Report the policy in the first slot dead, and name its successor, which is ready."""
+        core.policy_died(self.at["requests"], core.policy_word(self.epoch, 0))
+        self.epoch += 1
+        core.say_ready(self.at["action"], self.epoch)
+        candidate = structs.Requests.from_address(self.at["requests"]).candidate
+        core.set_policies(self.at["requests"], core.policy_word(self.epoch, 0), candidate)
+
     def request(self, kind: Request) -> None:
         core.request(self.at["requests"], kind)
 
@@ -404,7 +412,7 @@ def enter(mode: Mode, config: structs.Config | None = None, **fields: int) -> Wo
         world.request(Request.ARM)
         world.ticks(1)
     if mode == Mode.FALLBACK:
-        world.request(Request.POLICY_DIED)
+        world.die()
         world.ticks(1)
     if mode == Mode.STOPPED:
         world.request(Request.ESTOP)

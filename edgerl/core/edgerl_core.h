@@ -101,7 +101,7 @@ typedef enum erl_event {
     ERL_EVENT_STATE_LIMIT = 15,  /* a state channel, or the tilt, is outside its limits */
     ERL_EVENT_STATE_FAULT = 16,  /* not finite, not representable, timed out in lockstep, or the robot said BYE */
     ERL_EVENT_INFERENCE_TIMEOUT = 17, /* the policy owes an answer for inference_timeout_ns */
-    ERL_EVENT_POLICY_FAULT = 18,      /* the supervisor reports that the policy process died */
+    ERL_EVENT_POLICY_FAULT = 18,      /* the supervisor reports the acting policy dead */
     ERL_EVENT_DEAD_MAN = 19,          /* the operator's dead-man switch is not held, where one is required */
     ERL_EVENT_SUPERVISOR_FAULT = 20,  /* no heartbeat for heartbeat_timeout_ns */
     ERL_EVENT_LADDER_END = 21,        /* the last rung of the fallback ladder is reached */
@@ -143,9 +143,8 @@ typedef enum erl_request_kind {
     ERL_REQUEST_ESTOP = 2,
     ERL_REQUEST_RESET = 3,
     ERL_REQUEST_QUIT = 4,
-    ERL_REQUEST_POLICY_DIED = 5,
-    ERL_REQUEST_SWITCH = 6, /* the candidate is to take over */
-    ERL_REQUEST_COUNT = 7
+    ERL_REQUEST_SWITCH = 5, /* the candidate is to take over */
+    ERL_REQUEST_COUNT = 6
 } erl_request_kind;
 
 /* Which ladder a fault leads onto. */
@@ -422,9 +421,11 @@ typedef struct erl_requests {
     uint32_t version;
     _Atomic uint64_t acting;    /* policy that may answer: epoch << 8 | slot; 0: none */
     _Atomic uint64_t candidate; /* policy that is listened to beside it */
+    _Atomic uint64_t died[ERL_POLICY_SLOTS]; /* by slot: no policy of this epoch or an earlier one lives there any more */
     _Atomic uint64_t heartbeat; /* any change is a sign of life */
     _Atomic uint32_t counters[ERL_REQUEST_COUNT]; /* by erl_request_kind; a change is the request */
     _Atomic uint32_t operator_sequence;           /* odd while it is being written */
+    uint32_t reserved;
     _Atomic uint64_t operator_words[sizeof(erl_operator) / 8];
 } erl_requests;
 
@@ -689,6 +690,7 @@ ERL_API void erl_ring_create(erl_ring *ring, const erl_config *config);
 /* Supervisor's side. */
 ERL_API uint32_t erl_request(erl_requests *requests, uint32_t kind);
 ERL_API void erl_request_policies(erl_requests *requests, uint64_t acting, uint64_t candidate);
+ERL_API void erl_policy_died(erl_requests *requests, uint64_t policy);
 ERL_API void erl_request_heartbeat(erl_requests *requests);
 ERL_API void erl_operator_post(erl_requests *requests, const erl_operator *values);
 ERL_API uint32_t erl_status_read(const erl_status_block *block, erl_status *out);

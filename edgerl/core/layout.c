@@ -15,7 +15,7 @@ _Static_assert(offsetof(erl_config, states) == offsetof(erl_config, terms) + 32 
 _Static_assert(sizeof(erl_config) ==
                    offsetof(erl_config, commands) + 84 * ERL_MAX_COMMANDS, "layout");
 _Static_assert(offsetof(erl_config, commands) % 8 == 0, "layout");
-_Static_assert(sizeof(erl_requests) == 144, "layout");
+_Static_assert(sizeof(erl_requests) == 168, "layout");
 _Static_assert(sizeof(erl_status) % 8 == 0, "layout");
 _Static_assert(sizeof(erl_status_block) == 16 + sizeof(erl_status) + 32 * ERL_MAX_COMMANDS, "layout");
 _Static_assert(sizeof(erl_observation_header) == 40, "layout");
@@ -164,9 +164,11 @@ static const struct {
     FIELD(erl_requests, version),
     FIELD(erl_requests, acting),
     FIELD(erl_requests, candidate),
+    FIELD(erl_requests, died),
     FIELD(erl_requests, heartbeat),
     FIELD(erl_requests, counters),
     FIELD(erl_requests, operator_sequence),
+    FIELD(erl_requests, reserved),
     FIELD(erl_requests, operator_words),
     SIZE(erl_status),
     FIELD(erl_status, phase),

@@ -11,7 +11,6 @@ static const uint32_t EVENTS_OF[ERL_REQUEST_COUNT] = {
     [ERL_REQUEST_ESTOP] = 1u << ERL_EVENT_ESTOP,
     [ERL_REQUEST_RESET] = 1u << ERL_EVENT_RESET,
     [ERL_REQUEST_QUIT] = 1u << ERL_EVENT_QUIT,
-    [ERL_REQUEST_POLICY_DIED] = 1u << ERL_EVENT_POLICY_FAULT,
 };
 
 static uint32_t counter(const erl_loop *loop, uint32_t kind) {
@@ -39,15 +38,28 @@ static void watch_supervisor(erl_loop *loop) {
 }
 
 /* Only a change of the acting word counts, so that a switch stays until the supervisor has taken note of it. */
-static void watch_policies(erl_loop *loop) {
+/* Of words whose slot is one. */
+static bool dead(const erl_loop *loop, uint64_t policy) {
+    const _Atomic uint64_t *died = &loop->segments.requests->died[erl_policy_slot(policy)];
+    return policy != 0 && erl_policy_epoch(policy) <= atomic_load_explicit(died, memory_order_acquire);
+}
+
+static uint64_t living(const erl_loop *loop, uint64_t policy) {
+    return erl_policy_slot(policy) < ERL_POLICY_SLOTS && !dead(loop, policy) ? policy : 0;
+}
+
+/* Event bits. The supervisor reports who died, and may not know yet who acts: an old policy that dies as another one
+ * takes over is no fault, and one that has just taken over is. Who it names acts then. */
+static uint32_t watch_policies(erl_loop *loop) {
+    const bool lost = dead(loop, loop->status.acting);
     const uint64_t acting = atomic_load_explicit(&loop->segments.requests->acting, memory_order_acquire);
-    if (acting != loop->seen.acting) {
+    if (lost || acting != loop->seen.acting) {
         loop->seen.acting = acting;
-        loop->status.acting = erl_policy_slot(acting) < ERL_POLICY_SLOTS ? acting : 0;
+        loop->status.acting = living(loop, acting);
     }
     const uint64_t candidate = atomic_load_explicit(&loop->segments.requests->candidate, memory_order_acquire);
-    const bool known = erl_policy_slot(candidate) < ERL_POLICY_SLOTS && candidate != loop->status.acting;
-    loop->status.candidate = known ? candidate : 0;
+    loop->status.candidate = candidate != loop->status.acting ? living(loop, candidate) : 0;
+    return lost ? 1u << ERL_EVENT_POLICY_FAULT : 0u;
 }
 
 static void want_arm(erl_loop *loop) {
@@ -82,7 +94,7 @@ uint32_t erl_loop_poll_requests(erl_loop *loop) {
     if (loop->terminate) {
         events |= 1u << ERL_EVENT_QUIT;
     }
-    watch_policies(loop);
+    events |= watch_policies(loop);
     if (switches) {
         erl_switch_want(loop);
     }
@@ -92,6 +104,6 @@ uint32_t erl_loop_poll_requests(erl_loop *loop) {
 /* A loss that was raised already does not hurry the next wait again. */
 bool erl_loop_request_urgent(const erl_loop *loop) {
     return asked_anew(loop, ERL_REQUEST_DISARM) || asked_anew(loop, ERL_REQUEST_ESTOP) ||
-           asked_anew(loop, ERL_REQUEST_QUIT) || asked_anew(loop, ERL_REQUEST_POLICY_DIED) || loop->terminate ||
+           asked_anew(loop, ERL_REQUEST_QUIT) || dead(loop, loop->status.acting) || loop->terminate ||
            (!loop->seen.supervisor_lost && heartbeat_missing(loop, loop->port.now_ns(loop->port.context)));
 }

@@ -52,6 +52,14 @@ void erl_request_policies(erl_requests *requests, uint64_t acting, uint64_t cand
     atomic_store_explicit(&requests->acting, acting, memory_order_release);
 }
 
+/* After the process has ended; it is the guardian's to know whether that was the acting one. */
+void erl_policy_died(erl_requests *requests, uint64_t policy) {
+    const uint32_t slot = erl_policy_slot(policy);
+    if (slot < ERL_POLICY_SLOTS) {
+        atomic_store_explicit(&requests->died[slot], erl_policy_epoch(policy), memory_order_release);
+    }
+}
+
 void erl_request_heartbeat(erl_requests *requests) {
     atomic_fetch_add_explicit(&requests->heartbeat, 1u, memory_order_release);
 }

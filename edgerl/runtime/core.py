@@ -132,6 +132,7 @@ _SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     "erl_ring_create": (None, [_P, _P]),
     "erl_request": (_U32, [_P, _U32]),
     "erl_request_policies": (None, [_P, _U64, _U64]),
+    "erl_policy_died": (None, [_P, _U64]),
     "erl_operator_post": (None, [_P, _P]),
     "erl_request_heartbeat": (None, [_P]),
     "erl_status_read": (_U32, [_P, _P]),
@@ -231,6 +232,11 @@ def policy_word(epoch: int, slot: int) -> int:
 def set_policies(requests: int, acting: int, candidate: int = 0) -> None:
     """Name the policy whose answers count and the one that is listened to beside it, as words; 0 for none."""
     library().erl_request_policies(requests, acting, candidate)
+
+
+def policy_died(requests: int, policy: int) -> None:
+    """Tell the guardian that a policy's process has ended, as a word; whether that is a fault is the guardian's."""
+    library().erl_policy_died(requests, policy)
 
 
 def post_operator(requests: int, values: Operator) -> None:

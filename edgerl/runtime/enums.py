@@ -132,8 +132,7 @@ class Request(IntEnum):
     ESTOP = 2
     RESET = 3
     QUIT = 4
-    POLICY_DIED = 5
-    SWITCH = 6
+    SWITCH = 5
 
 
 class LadderClass(IntEnum):

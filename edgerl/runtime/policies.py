@@ -129,7 +129,7 @@ class Changes:
     """What happened to the policies of a run since the last look."""
 
     died: tuple[PolicyProcess, ...]
-    """Ended without being asked to; their roles are vacant, and the guardian knows. Close them with ``drop``."""
+    """Ended without being asked to; the guardian knows, and their roles are vacant. Close them with ``drop``."""
     retired: PolicyProcess | None
     """The acting policy until now, where the candidate has taken over. It goes on computing: ``make_candidate`` keeps
     it at hand, ``drop`` ends it."""
@@ -163,7 +163,9 @@ class Policies:
         self._confine = confine
         self._epoch = 0
         self._running: list[PolicyProcess] = []
+        self._reported: set[int] = set()
         self._buried: set[int] = set()
+        self._switched = 0
         self._ranked: dict[int, int] = {}
         self.acting: PolicyProcess | None = None
         self.candidate: PolicyProcess | None = None
@@ -248,29 +250,36 @@ class Policies:
         if policy is self.candidate:
             self.candidate = None
         self._say()
+        self._reported.discard(policy.epoch)
         self._buried.discard(policy.epoch)
         self._ranked.pop(policy.epoch, None)
         self._running.remove(policy)
         policy.close()
+        # The guardian may have let it take over a moment ago: then this is a fault, not a policy that never answers.
+        core.policy_died(self._memory.requests.address, policy.word)
 
     def attend(self, status: Status) -> Changes:
         """Follow the guardian where it has exchanged the policies, and report who has died to it and to the caller.
+
+        A death is the caller's news only when the guardian does not go by that policy any more: until then it may be
+        about to exchange it, and which role was lost is not known.
 
         Args:
             status: The guardian's, newly read.
         """
         retired = self._follow(status)
-        died = tuple(policy for policy in self._running if policy.epoch not in self._buried and not policy.alive)
+        for policy in self._running:
+            if policy.epoch not in self._reported and not policy.alive:
+                self._reported.add(policy.epoch)
+                core.policy_died(self._memory.requests.address, policy.word)
+        died = tuple(policy for policy in self._running if self._is_news(policy, status))
         self._buried.update(policy.epoch for policy in died)
-        acting_died = self.acting in died
-        if acting_died:
+        if self.acting in died:
             self.acting = None
         if self.candidate in died:
             self.candidate = None
         if died:
             self._say()
-        if acting_died:  # the word first: a guardian that knows of the death believes no answer of the dead any more
-            core.request(self._memory.requests.address, Request.POLICY_DIED)
         self._rank()
         return Changes(died, retired)
 
@@ -283,11 +292,17 @@ class Policies:
 
     def _follow(self, status: Status) -> PolicyProcess | None:
         candidate = self.candidate
-        if candidate is None or status.acting != candidate.word:
+        exchanged, self._switched = status.switched != self._switched, status.switched
+        # One that took over and died since the last look acts no more; that it did, the count still says.
+        if candidate is None or not (status.acting == candidate.word or (exchanged and not candidate.alive)):
             return None
         retired, self.acting, self.candidate = self.acting, candidate, None
         self._say()
         return retired
+
+    def _is_news(self, policy: PolicyProcess, status: Status) -> bool:
+        unknown = policy.epoch in self._reported and policy.epoch not in self._buried
+        return unknown and policy.word not in (status.acting, status.candidate)
 
     def _say(self) -> None:
         acting, candidate = self.acting, self.candidate

@@ -213,9 +213,11 @@ class Requests(ctypes.Structure):
         ("version", _U32),
         ("acting", _U64),
         ("candidate", _U64),
+        ("died", _U64 * POLICY_SLOTS),
         ("heartbeat", _U64),
         ("counters", _U32 * len(Request)),
         ("operator_sequence", _U32),
+        ("reserved", _U32),
         ("operator_words", _U64 * (ctypes.sizeof(Operator) // 8)),
     ]
 

@@ -76,7 +76,7 @@ def test_a_restarted_policy_of_a_new_epoch_is_armed_again_after_a_reset(guardian
     guardian.arm()
     first.kill()
     first.wait()
-    guardian.request(Request.POLICY_DIED)
+    core.policy_died(guardian.at["requests"], core.policy_word(1, 0))
     guardian.until(lambda: guardian.status().mode == Mode.FALLBACK)
     assert guardian.command().mode == Mode.FALLBACK
     guardian.start_policy(epoch=2)

@@ -39,6 +39,9 @@ class Run:
     def requests(self) -> Requests:
         return Requests.from_buffer(self.memory.requests.memory)
 
+    def died(self) -> list[int]:
+        return list(self.requests.died)
+
     def words(self) -> tuple[int, int]:
         requests = self.requests
         return requests.acting, requests.candidate
@@ -115,12 +118,14 @@ def test_the_acting_policys_death_vacates_its_role_and_is_reported(run):
     run.policies.make_candidate(candidate)
     acting.kill()
     until_dead(acting)
-    changes = run.attend(acting.word)
+    assert run.attend(acting.word).died == ()  # the guardian is told, and may be about to switch
+    assert (run.died(), run.words()) == ([acting.epoch, 0, 0], (acting.word, candidate.word))
+    changes = run.attend(0)
     assert (changes.died, changes.retired) == ((acting,), None)
     assert "SIGKILL" in acting.obituary()
     assert run.words() == (0, candidate.word)
-    assert run.requests.counters[Request.POLICY_DIED] == 1
     assert run.policies.acting is None
+    assert run.attend(0).died == ()
 
 
 def test_the_candidates_death_is_no_fault(run):
@@ -131,7 +136,7 @@ def test_the_candidates_death_is_no_fault(run):
     until_dead(candidate)
     assert run.attend(acting.word).died == (candidate,)
     assert run.words() == (acting.word, 0)
-    assert run.requests.counters[Request.POLICY_DIED] == 0
+    assert run.died() == [0, candidate.epoch, 0]
 
 
 def test_the_supervisor_follows_the_guardians_switch(run):
@@ -155,10 +160,36 @@ def test_an_old_policy_that_dies_as_the_new_one_takes_over_is_not_the_acting_one
     run.policies.make_candidate(candidate)
     acting.kill()
     until_dead(acting)
+    assert run.attend(acting.word).died == ()  # the guardian's last word is older than the switch
+    assert run.words() == (acting.word, candidate.word)
     changes = run.attend(candidate.word)
     assert (changes.retired, changes.died) == (acting, (acting,))
+    assert run.policies.acting is candidate
     assert run.words() == (candidate.word, 0)
-    assert run.requests.counters[Request.POLICY_DIED] == 0
+
+
+@pytest.mark.parametrize("acts_now", ["nobody", "the old one"])
+def test_a_policy_that_dies_as_it_has_taken_over_is_the_acting_ones_death(acts_now, run):
+    acting, candidate = run.policies.start(JOB, rest=True), run.policies.start(JOB, rest=True)
+    run.policies.act(acting)
+    run.policies.make_candidate(candidate)
+    candidate.kill()
+    until_dead(candidate)
+    assert run.policies.attend(Status(acting=acting.word, candidate=candidate.word)).died == ()
+    now = {"nobody": 0, "the old one": acting.word}[acts_now]
+    changes = run.policies.attend(Status(acting=now, switched=1))
+    assert (changes.retired, changes.died) == (acting, (candidate,))
+    assert run.policies.acting is None
+    assert run.words() == (0, 0)
+
+
+def test_one_that_is_dropped_may_have_taken_over_and_is_reported_dead(run):
+    acting, candidate = run.policies.start(JOB, rest=True), run.policies.start(JOB, rest=True)
+    run.policies.act(acting)
+    run.policies.make_candidate(candidate)
+    run.policies.drop(candidate)
+    assert (run.died(), run.words()) == ([0, candidate.epoch, 0], (acting.word, 0))
+    assert run.attend(acting.word).died == ()
 
 
 def test_a_resting_policy_begins_when_it_gets_a_role(run):

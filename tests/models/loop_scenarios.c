@@ -128,8 +128,8 @@ static void requests_reset(void) {
 static void requests_writer(void) {
     erl_request_policies(&requests, (uint64_t)EPOCH << 8, 0);
     (void)erl_request(&requests, ERL_REQUEST_ARM);
+    erl_policy_died(&requests, (uint64_t)EPOCH << 8);
     erl_request_policies(&requests, 0, 0);
-    (void)erl_request(&requests, ERL_REQUEST_POLICY_DIED);
 }
 
 static void requests_reader(void) {

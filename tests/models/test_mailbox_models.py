@@ -55,6 +55,8 @@ UNNEEDED = {
     ("mailbox.c", "erl_action_ready_epoch"),
     ("status.c", "erl_request_policies"),
     ("status.c", "erl_request_heartbeat"),
+    ("status.c", "erl_policy_died"),
+    ("requests.c", "dead"),
     ("requests.c", "heartbeat_missing"),
     ("requests.c", "watch_supervisor"),
     ("requests.c", "watch_policies"),

@@ -202,7 +202,7 @@ def test_a_policy_that_is_said_to_have_died_is_not_armed():
     world = World()
     world.ticks(1)
     world.request(Request.ARM)
-    world.request(Request.POLICY_DIED)
+    world.die()
     world.ticks(1)
     assert world.now_mode() == Mode.SAFE
     assert world.read_status().arm_blockers == ArmBlocker.POLICY_NOT_READY

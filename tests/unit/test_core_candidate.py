@@ -13,8 +13,8 @@ from tests.core_world import EPOCH, MS, PERIOD, Answer, World, joint_config, set
 INF = float("inf")
 
 
-def fall(world: World, request: Request = Request.POLICY_DIED) -> None:
-    world.request(request)
+def fall(world: World) -> None:
+    world.die()
     world.ticks(1)
     assert world.now_mode() == Mode.FALLBACK
 
@@ -35,7 +35,7 @@ def test_the_candidates_command_is_blended_in_from_the_one_before():
     pair.acting = Answer([0.0, 0.0])
     world.ticks(1)
     assert sent(world) == [0.0, 0.0]
-    world.request(Request.POLICY_DIED)
+    world.die()
     ways = []
     for _ in range(4):
         world.ticks(1)
@@ -218,7 +218,7 @@ def test_it_is_not_shown_a_state_in_doubt(values, event, delay):
     noise()
     noise()
     assert world.now_mode() == Mode.ACTIVE
-    world.request(Request.POLICY_DIED)
+    world.die()
     noise()
     noise()
     noise()
@@ -248,7 +248,7 @@ def test_it_takes_over_also_in_a_tick_for_which_the_robots_clock_stands_still():
     while world.record().header.post_ns == 0:
         ticks(1)
     ticks(1)
-    world.request(Request.POLICY_DIED)
+    world.die()
     world.tick()
     assert world.record().events == {Event.STATE_LOST, Event.POLICY_FAULT}
     assert source(world) == Source.STANDBY

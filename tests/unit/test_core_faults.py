@@ -84,7 +84,7 @@ def test_arming_again_starts_with_an_empty_bucket():
 
 def test_the_ladder_holds_then_is_safe_then_lapses():
     world = enter(Mode.ACTIVE)
-    world.request(Request.POLICY_DIED)
+    world.die()
     sources = []
     for _ in range(7):
         world.state()
@@ -106,7 +106,7 @@ def test_the_ladder_holds_then_is_safe_then_lapses():
 def test_a_ladder_without_rungs_goes_straight_to_the_end():
     world = World(small_config(hold_ns=0, safe_ns=0))
     world.arm()
-    world.request(Request.POLICY_DIED)
+    world.die()
     world.ticks(1)
     assert world.record().header.source == Source.LAPSE
     world.ticks(1)
@@ -119,7 +119,7 @@ def test_rungs_behind_the_end_of_a_ladder_are_none():
         ladder.count = 1
     world = World(config)
     world.arm()
-    world.request(Request.POLICY_DIED)
+    world.die()
     world.ticks(1)
     assert (world.record().header.source, world.now_mode()) == (Source.LAPSE, Mode.FALLBACK)
     world.ticks(1)
@@ -129,7 +129,7 @@ def test_rungs_behind_the_end_of_a_ladder_are_none():
 def test_a_ladder_that_holds_longer_than_it_is_safe_keeps_both():
     world = World(small_config(hold_ns=30 * MS, safe_ns=20 * MS))
     world.arm()
-    world.request(Request.POLICY_DIED)
+    world.die()
     world.ticks(6)
     sources = [Source(world.record(i).header.source) for i in range(2, 8)]
     assert sources == [Source.HOLD] * 3 + [Source.SAFE] * 2 + [Source.LAPSE]
@@ -138,7 +138,7 @@ def test_a_ladder_that_holds_longer_than_it_is_safe_keeps_both():
 def test_a_ladder_without_hold_begins_safe():
     world = World(small_config(hold_ns=0))
     world.arm()
-    world.request(Request.POLICY_DIED)
+    world.die()
     world.ticks(1)
     assert world.record().header.source == Source.SAFE
 
@@ -146,7 +146,7 @@ def test_a_ladder_without_hold_begins_safe():
 def test_the_time_spent_active_is_not_time_on_the_ladder():
     world = enter(Mode.ACTIVE)
     world.ticks(20)
-    world.request(Request.POLICY_DIED)
+    world.die()
     world.ticks(1)
     assert world.record().header.source == Source.HOLD
 

@@ -123,7 +123,7 @@ def test_on_a_ladder_hold_is_the_command_written_last_whatever_the_state():
     world = armed(config)
     before = last(world)
     world.stands[:] = [0.9, 3.0]
-    world.request(Request.POLICY_DIED)
+    world.die()
     world.ticks(2)
     assert (world.now_mode(), world.sent[-1].source) == (Mode.FALLBACK, Source.HOLD)
     assert last(world) == before

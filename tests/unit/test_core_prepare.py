@@ -236,7 +236,7 @@ def test_a_fault_while_preparing_goes_down_its_ladder_and_takes_the_wish_with_it
 
 def test_the_death_of_the_policy_does_not_hide_a_fault_of_the_state():
     world = preparing()
-    world.request(Request.POLICY_DIED)
+    world.die()
     world.state([math.nan, 0.0])
     world.tick()
     assert world.record().events == {Event.STATE_FAULT, Event.POLICY_FAULT}
@@ -246,7 +246,7 @@ def test_the_death_of_the_policy_does_not_hide_a_fault_of_the_state():
 
 def test_a_policy_that_dies_on_the_way_leaves_it_at_the_pose():
     world = preparing()
-    world.request(Request.POLICY_DIED)
+    world.die()
     world.act(0)
     world.ticks(30)
     assert world.now_mode() == Mode.PREPARE

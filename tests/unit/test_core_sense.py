@@ -386,7 +386,7 @@ def test_lockstep_without_a_state_is_a_fault_at_the_time_out_and_the_ladder_runs
 def test_in_lockstep_the_ladder_runs_by_the_robots_stamps():
     world = World(small_config(hold_ns=20 * MS))
     world.arm(LOCKSTEP)
-    world.request(Request.POLICY_DIED)
+    world.die()
     world.ticks(1, LOCKSTEP)
     sources = [world.record().header.source]
     for _ in range(3):
@@ -407,15 +407,16 @@ def test_nothing_moves_while_the_robots_time_stands_still():
     assert last(world).values[1] == before
 
 
-@pytest.mark.parametrize("kind", [Request.ESTOP, Request.DISARM, Request.QUIT, Request.POLICY_DIED])
-def test_an_urgent_request_does_not_wait_for_a_state(kind):
+@pytest.mark.parametrize("event", [Event.ESTOP, Event.DISARM, Event.QUIT, Event.POLICY_FAULT])
+def test_an_urgent_request_does_not_wait_for_a_state(event):
     world = World(small_config(state_timeout_ns=1000 * MS))
     world.arm(LOCKSTEP)
     before = world.now
-    world.hooks.append((before + 12 * MS, lambda: world.request(kind)))
+    ask = world.die if event == Event.POLICY_FAULT else lambda: world.request(Request[event.name])
+    world.hooks.append((before + 12 * MS, ask))
     world.tick()
     assert world.now - before <= 20 * MS
-    assert Event[kind.name if kind != Request.POLICY_DIED else "POLICY_FAULT"] in world.record().events
+    assert event in world.record().events
     assert Event.STATE_FAULT not in world.record().events
 
 

@@ -98,7 +98,7 @@ def test_without_a_candidate_and_after_a_fault_nothing_is_switched():
     world.ticks(1)
     assert world.read_status().switch_refused == 1
     pair.name(EPOCH, SECOND)
-    world.request(Request.POLICY_DIED)
+    world.die()
     world.ticks(1)
     world.request(Request.SWITCH)
     world.ticks(1)
@@ -147,7 +147,7 @@ def test_the_ladder_may_lead_to_the_candidate(fields):
     world.ticks(6)
     assert world.now_mode() == Mode.ACTIVE
     pair.acting = None
-    world.request(Request.POLICY_DIED)
+    world.die()
     sources = []
     for _ in range(4):
         world.ticks(1)
@@ -168,7 +168,7 @@ def test_a_candidate_that_has_no_good_action_is_replaced_by_the_safe_command(tro
         pair.ready(SECOND + 5)
     if trouble == "gone":
         pair.name(EPOCH, 0)
-    world.request(Request.POLICY_DIED)
+    world.die()
     world.ticks(2)
     assert Source(world.record().header.source) == Source.SAFE
     assert world.record().command.tolist() == pytest.approx([0.0, 0.5])
@@ -182,7 +182,7 @@ def test_a_slow_candidate_that_is_not_ready_is_not_stood_by_with_what_it_said_be
     world.ticks(6)
     assert world.now_mode() == Mode.ACTIVE
     pair.ready(SECOND + 5)
-    world.request(Request.POLICY_DIED)
+    world.die()
     world.ticks(1)
     assert Source(world.record().header.source) == Source.SAFE
 
@@ -191,7 +191,7 @@ def test_a_candidate_in_the_place_of_another_is_blended_in_as_well():
     pair = standby(blend_ns=20 * MS)
     world = pair.arm()
     pair.acting = None
-    world.request(Request.POLICY_DIED)
+    world.die()
     world.ticks(2)
     assert world.record().command.tolist() == pytest.approx([0.3, 0.4])
     third = EPOCH + 20
@@ -213,7 +213,7 @@ def test_a_candidate_gets_no_observation_that_cannot_be_made():
     pair = standby()
     world = pair.arm()
     asked = len(world.observations)
-    world.request(Request.POLICY_DIED)
+    world.die()
     world.state([1.5, 2.0, 300.0])  # the third value is a byte
     world.tick()
     assert Source(world.record().header.source) == Source.SAFE
@@ -224,7 +224,7 @@ def test_a_candidate_is_not_asked_without_a_state():
     pair = standby()
     world = pair.arm()
     asked = len(world.observations)
-    world.request(Request.POLICY_DIED)
+    world.die()
     world.tick()
     assert Source(world.record().header.source) == Source.SAFE
     assert len(world.observations) == asked
@@ -237,7 +237,7 @@ def test_a_slow_candidate_waits_for_the_next_state_when_one_is_lost():
     world.request(Request.ARM)
     world.ticks(6)
     pair.acting = None
-    world.request(Request.POLICY_DIED)
+    world.die()
     for lost in (False, True, True, False, False):
         if not lost:
             world.state()

@@ -47,7 +47,7 @@ def different_ladders(config: structs.Config) -> structs.Config:
 
 def test_a_policy_that_dies_leads_onto_the_policys_ladder():
     world = armed(different_ladders(joint_config(pd=False)))
-    world.request(Request.POLICY_DIED)
+    world.die()
     assert sources(world, 2) == [Source.HOLD] * 2
     assert world.read_status().ladder == LadderClass.POLICY
 
@@ -79,7 +79,7 @@ def test_a_bucket_that_lost_states_fill_is_the_states_fault_and_one_of_late_acti
 
 def test_where_the_state_is_in_doubt_too_its_ladder_is_taken():
     world = armed(different_ladders(joint_config(pd=False)))
-    world.request(Request.POLICY_DIED)
+    world.die()
     assert sources(world, 1, [math.nan, 0.0]) == [Source.DAMP]
     assert world.read_status().fault == Event.POLICY_FAULT
     assert world.read_status().ladder == LadderClass.STATE
@@ -90,7 +90,7 @@ def test_a_state_fault_on_another_ladder_begins_the_states_and_does_so_once():
     set_ladder(config, LadderClass.POLICY, (Source.HOLD, 30 * MS))
     set_ladder(config, LadderClass.STATE, (Source.DAMP, 40 * MS))
     world = armed(config)
-    world.request(Request.POLICY_DIED)
+    world.die()
     assert sources(world, 2) == [Source.HOLD] * 2
     assert sources(world, 4, [math.nan, 0.0]) == [Source.DAMP] * 4
     assert world.read_status().fault == Event.POLICY_FAULT
@@ -101,7 +101,7 @@ def test_a_state_fault_on_another_ladder_begins_the_states_and_does_so_once():
 def test_on_the_states_ladder_no_state_is_so_good_that_it_leads_back():
     world = armed(different_ladders(joint_config(pd=False)))
     assert sources(world, 1, [math.nan, 0.0]) == [Source.DAMP]
-    world.request(Request.POLICY_DIED)
+    world.die()
     assert sources(world, 3) == [Source.DAMP] * 3
 
 
@@ -110,18 +110,18 @@ def test_a_ladder_of_four_rungs_is_gone_down_rung_by_rung():
     rungs = [(Source.HOLD, 10 * MS), (Source.DAMP, 20 * MS), (Source.SAFE, 10 * MS), (Source.LAPSE, 10 * MS)]
     set_ladder(config, LadderClass.POLICY, *rungs)
     world = armed(config)
-    world.request(Request.POLICY_DIED)
+    world.die()
     assert sources(world, 6) == [Source.HOLD, Source.DAMP, Source.DAMP, Source.SAFE, Source.LAPSE, Source.LAPSE]
 
 
 def test_a_second_fault_begins_with_its_own_first_rung():
     world = armed(different_ladders(joint_config(pd=False)))
-    world.request(Request.POLICY_DIED)
+    world.die()
     sources(world, 50)
     world.request(Request.RESET)
     world.ticks(1)
     world.arm()
-    world.request(Request.POLICY_DIED)
+    world.die()
     assert sources(world, 60) == [Source.HOLD] * 60
 
 
@@ -129,7 +129,7 @@ def test_standing_by_without_a_candidate_is_the_safe_command():
     config = joint_config(pd=False)
     set_ladder(config, LadderClass.POLICY, (Source.STANDBY, S))
     world = armed(config)
-    world.request(Request.POLICY_DIED)
+    world.die()
     assert sources(world, 2) == [Source.SAFE] * 2
 
 
@@ -159,7 +159,7 @@ def test_the_guardian_damps_its_joints_by_their_speed():
     config.commands[0].damp = 1.5
     set_ladder(config, LadderClass.POLICY, (Source.DAMP, S))
     world = armed(config)
-    world.request(Request.POLICY_DIED)
+    world.die()
     sources(world, 1, [0.3, 2.0])
     assert last(world) == pytest.approx([1.5 - 4.0 * 2.0])
     sources(world, 1, [0.3, -1.0])

@@ -69,7 +69,7 @@ def test_the_same_holds_before_it_is_armed():
 def test_a_wish_ends_with_the_first_tick_after_a_fault():
     pair = wishing(arm_ticks=8)
     world = pair.world
-    world.request(Request.POLICY_DIED)
+    world.die()
     world.ticks(1)
     assert world.now_mode() == Mode.FALLBACK
     assert world.read_status().switch_pending > 0

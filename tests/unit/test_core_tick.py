@@ -186,7 +186,6 @@ def provoke(world: World, event: Event) -> set[Event]:
         Event.ARM: Request.ARM,
         Event.PREPARE: Request.ARM,
         Event.DISARM: Request.DISARM,
-        Event.POLICY_FAULT: Request.POLICY_DIED,
         Event.RESET: Request.RESET,
         Event.ESTOP: Request.ESTOP,
         Event.QUIT: Request.QUIT,
@@ -194,6 +193,8 @@ def provoke(world: World, event: Event) -> set[Event]:
     }
     if event in requests:
         world.request(requests[event])
+    if event == Event.POLICY_FAULT:
+        world.die()
     if event == Event.DONE:
         flags = StateFlag.DONE
     if event == Event.STATE_FAULT:
@@ -254,7 +255,7 @@ def test_the_most_severe_event_governs_and_all_are_recorded():
     world = World()
     world.arm()
     world.request(Request.DISARM)
-    world.request(Request.POLICY_DIED)
+    world.die()
     world.state([math.nan, 0.0, 0.0], StateFlag.ESTOP | StateFlag.DONE)
     world.tick()
     record = world.record()

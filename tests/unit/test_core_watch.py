@@ -252,7 +252,7 @@ def test_a_tick_without_a_state_comes_at_the_time_out_and_degrades():
 
 def test_a_ladder_takes_its_time_once_where_ticks_without_a_state_come_between():
     world = robot_world(state_timeout_ns=15 * MS, hold_ns=0, safe_ns=200 * MS)
-    world.request(Request.POLICY_DIED)
+    world.die()
     world.tick()
     start = world.record().header.start_ns
     arrive(world)
@@ -267,7 +267,7 @@ def test_a_ladder_takes_its_time_once_where_ticks_without_a_state_come_between()
 
 def test_of_several_ticks_without_a_state_none_counts_twice():
     world = robot_world(state_timeout_ns=15 * MS, hold_ns=0, safe_ns=100 * MS)
-    world.request(Request.POLICY_DIED)
+    world.die()
     arrive(world, 0)
     for _ in range(3):
         world.tick()
@@ -297,7 +297,7 @@ def test_no_stamp_makes_a_ladder_begin_anew():
     world = World(small_config(hold_ns=1000 * MS))
     world.stamp = 0
     world.arm()
-    world.request(Request.POLICY_DIED)
+    world.die()
     crawl(world, 12)
     assert Event.LADDER_END in leap(world)
     assert world.now_mode() == Mode.STOPPED
@@ -352,7 +352,7 @@ def test_nothing_moves_while_the_robots_time_stands_still_and_the_ladder_runs_on
     arrive(world)
     world.request(Request.ARM)
     arrive(world)
-    world.request(Request.POLICY_DIED)
+    world.die()
     world.tick()
     held = world.sent[-1].values[1]
     assert (world.now_mode(), world.record().header.source) == (Mode.FALLBACK, Source.SAFE)

@@ -128,7 +128,7 @@ def test_each_source_commands_all_channels(source, value):
     config = widest()
     set_ladder(config, LadderClass.POLICY, (source, 90 * MS))
     world = active(config).world
-    world.request(Request.POLICY_DIED)
+    world.die()
     world.ticks(4)
     assert (world.now_mode(), Source(world.sent[-1].source)) == (Mode.FALLBACK, source)
     assert world.sent[-1].values.tolist() == [value] * MAX_COMMANDS
