@@ -59,7 +59,6 @@ uint32_t erl_envelope_replay(const erl_command_channel *channels, uint32_t count
     erl_envelope envelope;
     float candidate[ERL_MAX_COMMANDS];
     uint32_t last_source = ERL_SOURCE_LAPSE;
-    erl_envelope_start(&envelope, channels, count);
     for (uint64_t row = 0; row < rows; row++) {
         if (row == 0 || episode_start[row] != 0) {
             begin_episode(&envelope, channels, count, seed_ns);
