@@ -29,9 +29,6 @@ from edgerl.runtime.control.messages import (
 from edgerl.runtime.control.owner import Ownership, Peer
 from tests.control_run import ABOUT, OPERATOR, Wires
 
-NOBODY = 65534
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
-
 
 def raw(path: str) -> socket.socket:
     dialled = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
