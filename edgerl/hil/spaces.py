@@ -68,7 +68,7 @@ class ObservationChannels:
         names = [channel.name for channel in channels]
         if sorted(names) != sorted(own):
             raise LoopError(
-                f"The bundle wants the state channels {_listed(names)}; the environment gives {_listed(list(own))}. "
+                f"The bundle wants {_listed(names)} as state; the environment gives {_listed(list(own))}. "
                 "Run the environment that the policy was trained in, with the same wrappers; channels that only the "
                 "envelope names ([state.channels]) take a robot that measures them."
             )

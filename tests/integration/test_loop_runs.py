@@ -176,7 +176,7 @@ def test_another_layout_is_refused_before_anything_is_recorded(pendulum, tmp_pat
 @pytest.mark.parametrize(
     ("robot", "spec", "error", "words"),
     [
-        ("gym:CartPole-v1", PENDULUM, PortError, "policy observes 3 channels"),
+        ("gym:CartPole-v1", PENDULUM, PortError, "wants 3 channels .* as state; the environment gives 4"),
         ("gym:Pendulum-v1", loop_parts.spec_of(40 * MS), PortError, "period mismatch.*50000000"),
         ("gym:NoSuchEnv-v0", PENDULUM, PortError, "NoSuchEnv-v0"),
         ("shm:robot", PENDULUM, PortError, "No driver waits at"),
