@@ -365,6 +365,14 @@ class World:
             self.state(flags=flags)
             assert self.tick() == Result.OK
 
+    def until_posted(self) -> None:
+        """Make ticks, up to and with the next one that posts an observation."""
+        for _ in range(64):
+            self.ticks(1)
+            if self.record().header.post_ns != 0:
+                return
+        raise AssertionError("no observation was posted")
+
     def arm(self, flags: StateFlag = NO_FLAGS) -> None:
         """Start, arm, and check that it is ACTIVE."""
         self.ticks(1, flags)

@@ -18,12 +18,11 @@ static uint64_t now(const erl_loop *loop) {
     return loop->port.now_ns(loop->port.context);
 }
 
-/* Nothing is asked any more; what was asked before counts no more. */
+/* Nothing is asked any more; what was asked before counts no more. What is late or owed needs no end here: the trial
+ * that leads back into ACTIVE settles both. */
 void erl_ask_stop(erl_loop *loop) {
     loop->asked.posted = false;
     loop->asked.outstanding = false;
-    loop->asked.late = false;
-    loop->asked.owed_since_ns = 0;
     loop->standby.has_target = false;
 }
 
@@ -146,12 +145,9 @@ static bool overdue(erl_loop *loop) {
 
 static uint32_t act(erl_loop *loop, bool askable) {
     const bool at_once = loop->config.action_delay == 0;
-    uint32_t met = 0;
     loop->asked.late = loop->asked.late && !at_once;
     loop->asked.outstanding = loop->asked.outstanding && !(askable && loop->restart);
-    if (falls_due(loop)) {
-        met |= resolve(loop, askable);
-    }
+    uint32_t met = falls_due(loop) ? resolve(loop, askable) : 0u;
     if (askable && is_due(loop)) {
         met |= post(loop);
         met |= at_once && met == 0 ? resolve(loop, true) : 0u;
@@ -159,7 +155,7 @@ static uint32_t act(erl_loop *loop, bool askable) {
     if (loop->asked.late) {
         met |= 1u << ERL_EVENT_ACTION_LATE;
     } else if (askable && met == 0) {
-        met |= erl_inner_act(loop, &loop->inner, ERL_SOURCE_POLICY);
+        met = erl_inner_act(loop, &loop->inner, ERL_SOURCE_POLICY);
     }
     return met | (overdue(loop) ? 1u << ERL_EVENT_INFERENCE_TIMEOUT : 0u);
 }

@@ -49,8 +49,7 @@ def test_an_answer_in_the_last_moment_is_in_time_and_one_after_it_is_late():
 def test_late_lasts_until_an_answer_comes_in_time_again():
     world = armed(4, 2)
     good = world.policy
-    while world.record().header.post_ns == 0:
-        world.ticks(1)
+    world.until_posted()
     world.policy = silent
     world.ticks(4)  # the answer to the observation before takes effect, the next one is asked and not answered
     world.policy = good
@@ -78,8 +77,7 @@ def test_a_tick_with_a_delay_never_waits_for_the_policy():
 
 def test_an_episodes_start_asks_at_once_and_drops_what_was_asked_before():
     world = armed(4, 3)
-    while world.record().header.post_ns == 0:
-        world.ticks(1)
+    world.until_posted()
     asked = len(world.observations)
     episode = world.observations[-1].episode
     world.ticks(1)
@@ -106,8 +104,7 @@ def test_an_episodes_start_during_the_trial_begins_it_anew():
 
 def test_a_state_that_is_lost_when_the_answer_is_due_leaves_the_answer_in_effect():
     world = armed(4, 2)
-    while world.record().header.post_ns == 0:
-        world.ticks(1)
+    world.until_posted()
     world.ticks(1)
     world.tick()  # the answer falls due in it, and no state came
     assert world.record().events == {Event.STATE_LOST}
@@ -128,8 +125,7 @@ def test_in_lockstep_a_delayed_answer_is_waited_for_as_long_as_it_would_have_had
 
 def test_an_episodes_start_without_an_askable_state_is_made_up_for():
     world = armed(4, 2)
-    while world.record().header.post_ns == 0:
-        world.ticks(1)
+    world.until_posted()
     episode = world.observations[-1].episode
     world.state([1.5, 2.0, 300.0], StateFlag.EPISODE_START)  # of the wrong range for its byte
     world.tick()

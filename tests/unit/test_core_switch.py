@@ -111,8 +111,9 @@ def test_between_two_answers_the_new_policys_action_stays_in_effect():
     world.ticks(4)
     assert world.now_mode() == Mode.ACTIVE
     world.request(Request.SWITCH)
-    while world.read_status().switched == 0:
-        world.ticks(1)
+    world.until_posted()
+    world.ticks(1)
+    assert world.read_status().switched == 1
     for _ in range(3):
         assert world.record().command.tolist() == pytest.approx([0.3, 0.4])
         assert Event.ACTION_LATE not in world.record().events
