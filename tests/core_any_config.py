@@ -49,7 +49,7 @@ def any_config(dice: random.Random) -> structs.Config:
     _attitude(dice, config)
     _observation(dice, config, 2 * joints)
     for ladder in LadderClass:
-        sources = RUNGS if ladder == LadderClass.STATE else [*RUNGS, Source.STANDBY, Source.STANDBY]
+        sources = RUNGS if ladder == LadderClass.STATE else [*RUNGS, *[Source.STANDBY] * 5]
         rungs = [
             (dice.choice(sources), dice.choice([0, 20 * MS, 60 * MS, 60 * MS]))
             for _ in range(dice.choice([0, 1, 2, 2, 3, 4]))
@@ -67,7 +67,7 @@ def _times(dice: random.Random) -> dict[str, int]:
         "state_grace_ns": dice.choice([0, 3 * MS]),
         "state_timeout_ns": dice.choice([15 * MS, 40 * MS]),
         "prepare_ns": dice.choice([0, 0, 1, 30 * MS]),
-        "blend_ns": dice.choice([0, 0, 1, 40 * MS]),
+        "blend_ns": dice.choice([0, 1, 40 * MS, 150 * MS]),
         "clock": dice.choice([Clock.GRID, Clock.GRID, Clock.ROBOT]),
         "allow_lockstep": dice.choice([0, 1]),
     }

@@ -31,6 +31,7 @@ EVIL = [math.nan, math.inf, -math.inf, MAX, -MAX, 1e30, -1e30, 1e-40, -1e-45, 0.
 REQUESTS = [Request.ARM] * 20 + [Request.SWITCH] * 4 + [Request.RESET]
 RECOVERIES = [Request.RESET, Request.RESET, Request.ARM, Request.SWITCH, Request.ESTOP]
 REQUESTS += [Request.DISARM, Request.ESTOP]
+IN_CHARGE = [Request.SWITCH] * 4 + [Request.DISARM, Request.ESTOP, Request.RESET, Request.ARM]
 
 
 class Crowd(World):
@@ -151,28 +152,29 @@ class Crowd(World):
         if chance(0.7):
             core.heartbeat(self.at["requests"])
             self.given.heartbeat = True
-        latched = self.model.mode in (Mode.FALLBACK, Mode.STOPPED)
-        while chance(0.3 if self.model.mode != Mode.ACTIVE else 0.1):
-            kind = self.dice.choice(RECOVERIES if latched else REQUESTS)
+        asks = {Mode.ACTIVE: IN_CHARGE, Mode.FALLBACK: RECOVERIES, Mode.STOPPED: RECOVERIES}
+        rare = self.model.mode in (Mode.ACTIVE, Mode.FALLBACK)
+        while chance(0.1 if rare else 0.3):
+            kind = self.dice.choice(asks.get(self.model.mode, REQUESTS))
             self.request(kind)
             self.given.requests.add(kind)
         self._supervise()
         if chance(0.02):
             self._spoil(self.dice.randrange(POLICY_SLOTS))
-        if chance(0.03):
-            periods, more = self.dice.choice([0, 0, 1, 2, 4]), self.dice.choice([0, 3 * MS, 12 * MS])
+        if chance(0.05):
+            periods, more = self.dice.choice([0, 0, 1, 1, 2, 4]), self.dice.choice([0, 3 * MS, 12 * MS])
             self._advance(self.now + periods * PERIOD + more)
         if (self.config.operator_count or self.config.dead_man) and chance(0.9):
             self._operate()
 
     def _supervise(self) -> None:
         """Report deaths and replace policies, now and then wrongly."""
-        if self.chance(0.01):
+        if self.chance(0.02):
             self._bury(self.dice.choice([0, 0, 0, 1, 2]))
         if self.chance(0.02):
             slot = self.dice.randrange(POLICY_SLOTS)
             self.epochs[slot] += 8
-            if self.chance(0.9):
+            if self.chance(0.6):
                 core.say_ready(self.slots[slot], self.epochs[slot])
         if self.chance(0.02):
             words = [self.dice.choice([0, 3, 200, core.policy_word(EPOCH, 1)]) for _ in range(2)]

@@ -15,6 +15,8 @@ from edgerl.runtime.enums import Dtype, Event, LadderClass, Source
 from tests.core_model_senses import Bucket, Given, Senses
 from tests.core_model_table import BESIDE, DEGRADES, STATE_DOUBT, E, M, S, cell, governing, ladder_of
 
+EVENTS = tuple(Event)
+
 
 class Model(Senses):
     """The judge of a loop's ticks."""
@@ -222,7 +224,8 @@ class Model(Senses):
             self.commands.seed(self)
         self.action, self.shadow = record.action, record.shadow
         assert header.from_mode == self.mode
-        reported = {event for event in Event if header.events >> event & 1}
+        bits = header.events
+        reported = {event for event in EVENTS if bits >> event & 1}
         events |= self._supervisor_events(given) | self._operator_events(given, header) | self._own_events(header)
         events |= self._ask(given, header, events, reported)
         if self.mode == M.ACTIVE and self.bucket.push(bool(events & DEGRADES)):

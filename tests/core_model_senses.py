@@ -86,10 +86,10 @@ class Senses:
         self.mode, self.last_source = M.SAFE, S.LAPSE
         self.sequence = self.stamp = 0
         self.values: np.ndarray | None = None
-        self.before = np.zeros(config.state_count, np.float32)
+        self.before = [0.0] * config.state_count
         self.states = 0
         self.on_grid = False
-        self.same = np.zeros(config.state_count, int)
+        self.same = [0] * config.state_count
         self.clock = Clock.WAITING
         self.tick_ns = self.start_ns = self.beat_ns = start_ns
         self.silent_ns = self.ladder_ns = self.ahead_ns = self.stale_ns = 0
@@ -216,20 +216,20 @@ class Senses:
 
     def _state_events(self) -> set[Event]:
         c, events = self.config, set()
+        values = [] if self.values is None else self.values.tolist()
         if not self.observed:
             events.add(E.STATE_LOST)
-        elif not (np.isfinite(self.values).all() and self._attitude()):
+        elif not (all(map(math.isfinite, values)) and self._attitude()):
             events.add(E.STATE_FAULT)
         else:
-            values = self.values.tolist()
             inside = all(low <= value <= high for (low, high), value in zip(self.limits, values, strict=True))
             events |= set() if inside and not self._tilted(c.tilt_cos) else {E.STATE_LIMIT}
             comparable = self.states > 0 and not self.flags & StateFlag.WAITING
-            again = (self.values == self.before) if comparable else np.zeros(c.state_count, bool)
-            self.same = np.where(again, self.same + 1, 0)
-            noisy = bool((self.same[self.noisy] >= c.frozen_ticks).any())
+            pairs = zip(values, self.before, self.same, strict=True)
+            self.same = [same + 1 if comparable and value == before else 0 for value, before, same in pairs]
+            noisy = any(noisy and same >= c.frozen_ticks for noisy, same in zip(self.noisy, self.same, strict=True))
             events |= {E.STATE_FROZEN} if c.frozen_ticks and noisy else set()
-            self.before = self.values
+            self.before = values
         self.states += self.observed
         self.restart = self.restart or bool(self.flags & StateFlag.EPISODE_START)
         events |= {E.STATE_FAULT} if self.bye or self.timed_out else set()
