@@ -37,7 +37,6 @@ static void watch_supervisor(erl_loop *loop) {
     }
 }
 
-/* Only a change of the acting word counts, so that a switch stays until the supervisor has taken note of it. */
 /* Of words whose slot is one. */
 static bool dead(const erl_loop *loop, uint64_t policy) {
     const _Atomic uint64_t *died = &loop->segments.requests->died[erl_policy_slot(policy)];
@@ -48,7 +47,8 @@ static uint64_t living(const erl_loop *loop, uint64_t policy) {
     return erl_policy_slot(policy) < ERL_POLICY_SLOTS && !dead(loop, policy) ? policy : 0;
 }
 
-/* Event bits. The supervisor reports who died, and may not know yet who acts: an old policy that dies as another one
+/* Event bits. Only a change of the acting word counts, so that a switch stays until the supervisor has taken note of it.
+ * The supervisor reports who died, and may not know yet who acts: an old policy that dies as another one
  * takes over is no fault, and one that has just taken over is. Who it names acts then. */
 static uint32_t watch_policies(erl_loop *loop) {
     const bool lost = dead(loop, loop->status.acting);

@@ -219,3 +219,11 @@ def test_a_candidate_in_a_slot_of_its_own_is_named_in_the_status():
     core.set_policies(world.at["requests"], core.policy_word(EPOCH, 0), word)
     world.ticks(1)
     assert (world.read_status().acting, world.read_status().candidate) == (core.policy_word(EPOCH, 0), word)
+
+
+def test_the_acting_policy_is_no_candidate_of_its_own():
+    world = World()
+    word = core.policy_word(EPOCH, 0)
+    core.set_policies(world.at["requests"], word, word)
+    world.ticks(1)
+    assert (world.read_status().acting, world.read_status().candidate) == (word, 0)

@@ -30,7 +30,19 @@ EQUIVALENT = {
 _BEFORE = "writes in front of its array"
 _BY_ZERO = "divides by 0 where there are none"
 
+_NO_ENVELOPE = "the first row finds an envelope that was never begun, whose channels are anywhere"
+
 CRASHES = {
+    ("erl_envelope_start(envelope, channels, count);", ";"): _NO_ENVELOPE,
+    (
+        "for (uint64_t row = 0; row < rows; row++) {",
+        "for (uint64_t row = 1; row < rows; row++) {",
+    ): _NO_ENVELOPE,
+    (
+        "if (row == 0 || episode_start[row] != 0) {",
+        "if (!(row == 0 || episode_start[row] != 0)) {",
+    ): _NO_ENVELOPE,
+    ("begin_episode(&envelope, channels, count, seed_ns);", ";"): _NO_ENVELOPE,
     _ROWS: "reads and writes a row that there is not",
     ("candidate, verdicts + row * count);", "candidate, verdicts - row * count);"): _BEFORE,
     (
