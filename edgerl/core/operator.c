@@ -20,7 +20,7 @@ static bool sensible(const erl_loop *loop, const erl_operator *said) {
            said->stamp_ns <= loop->tick.start_ns;
 }
 
-/* One read a tick: a writer that overtakes it, or died half-way, says nothing new, and what it said before grows old. */
+/* One read a tick: a writer that overtakes it, or died half-way, says nothing new; what it said before grows old. */
 static void listen(erl_loop *loop) {
     const erl_requests *requests = loop->segments.requests;
     erl_operator said;

@@ -47,9 +47,9 @@ static uint64_t living(const erl_loop *loop, uint64_t policy) {
     return erl_policy_slot(policy) < ERL_POLICY_SLOTS && !dead(loop, policy) ? policy : 0;
 }
 
-/* Event bits. Only a change of the acting word counts, so that a switch stays until the supervisor has taken note of it.
- * The supervisor reports who died, and may not know yet who acts: an old policy that dies as another one
- * takes over is no fault, and one that has just taken over is. Who it names acts then. */
+/* Event bits. Only a change of the acting word counts, so that a switch stays until the supervisor has taken note of
+ * it. The supervisor reports who died, and may not know yet who acts: an old policy that dies as another one takes over
+ * is no fault, and one that has just taken over is. Who it names acts then. */
 static uint32_t watch_policies(erl_loop *loop) {
     const bool lost = dead(loop, loop->status.acting);
     const uint64_t acting = atomic_load_explicit(&loop->segments.requests->acting, memory_order_acquire);
