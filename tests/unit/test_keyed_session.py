@@ -71,8 +71,8 @@ def recorder(robot: tuple[str, int]) -> Iterator[tuple[tuple[str, int], list[byt
     over, peer = threading.Event(), []
 
     def forward() -> None:
-        while not over.is_set():
-            for one in select.select([front, back], [], [], 0.05)[0]:
+        while (ready := select.select([front, back], [], [], 0.05)[0]) or not over.is_set():
+            for one in ready:
                 data, sender = one.recvfrom(2048)
                 if one is front:
                     peer[:] = [sender]
