@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -168,6 +169,8 @@ def test_a_thread_that_is_confined_in_its_own_way_stands_in_the_way_of_all():
     thread = threading.Thread(target=one)
     thread.start()
     assert go.wait(10)
+    status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
+    assert "NoNewPrivs:\t1\n" in status  # so that no program that it starts gets more rights, if it could start one
 
     def work() -> tuple[int, int]:
         refused = core.library().erl_confine(TSYNC)

@@ -26,7 +26,7 @@ def test_an_old_policy_that_dies_as_another_one_takes_over_is_no_fault():
     core.policy_died(world.at["requests"], core.policy_word(EPOCH, 0))
     world.ticks(2)
     assert (world.now_mode(), world.record().events) == (Mode.ACTIVE, {Event.NOMINAL})
-    assert world.read_status().acting == core.policy_word(SECOND, 1)
+    assert (world.read_status().acting, world.read_status().candidate) == (core.policy_word(SECOND, 1), 0)
 
 
 def test_a_policy_that_dies_as_it_has_taken_over_is_a_fault_and_the_one_that_is_named_acts_again():

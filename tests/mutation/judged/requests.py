@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutation.judged import SANITIZER
 
-TESTS = ("supervisor", "sense", "slots", "arming")
+TESTS = ("supervisor", "sense", "slots", "deaths", "arming")
 
 EQUIVALENT = {
     (
