@@ -54,8 +54,8 @@ def test_after_a_switch_too_every_answer_is_counted_once():
 def test_after_a_slow_switch_nothing_is_taken_until_an_answer_is_due():
     pair = slow(4, 1)
     world = pair.world
-    world.request(Request.SWITCH)
     world.until_posted()
+    world.request(Request.SWITCH)
     world.ticks(1)
     assert world.read_status().switched == 1
     taken = world.read_status().actions_taken

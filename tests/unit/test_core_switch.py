@@ -110,8 +110,8 @@ def test_between_two_answers_the_new_policys_action_stays_in_effect():
     world.request(Request.ARM)
     world.ticks(4)
     assert world.now_mode() == Mode.ACTIVE
-    world.request(Request.SWITCH)
     world.until_posted()
+    world.request(Request.SWITCH)
     world.ticks(1)
     assert world.read_status().switched == 1
     for _ in range(3):
