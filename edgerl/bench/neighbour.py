@@ -23,7 +23,7 @@ ALONE, BESIDE = "alone", "beside a busy process"
 def neighbour(setting: Setting) -> Benchmark:
     """Measure from the grid point to the command written: wake-up, state, policy, envelope and sending together."""
     begun = time.monotonic()
-    rounds, seconds = setting.much(20, 5), setting.much(20, 5) / 10
+    rounds, seconds = setting.much(30, 5), setting.much(20, 5) / 10
     load = never_degrading(mlp_load(MS))
     with hog(setting) as busy, setting.loop(load, 10 + 3 * rounds * seconds) as loop:
         busy.send(signal.SIGSTOP)
