@@ -244,7 +244,7 @@ static void notice_change(erl_loop *loop) {
     }
 }
 
-/* The policy is asked in ACTIVE, and on the way there when ARM is wanted; never in a tick that already ends otherwise. */
+/* The policy is asked in ACTIVE, and on the way there when ARM is wanted; not in a tick that already ends otherwise. */
 uint32_t erl_loop_ask(erl_loop *loop, uint32_t events) {
     const uint64_t passed = (uint64_t)loop->asked.ticks + 1u + loop->tick.missed_periods;
     loop->asked.ticks = passed < UINT32_MAX ? (uint32_t)passed : UINT32_MAX;

@@ -40,8 +40,9 @@ static bool counts_valid(const erl_config *config) {
            config->command_count <= ERL_MAX_COMMANDS && config->action_count >= 1 &&
            config->action_count <= ERL_MAX_COMMANDS && config->raw_count <= ERL_MAX_COMMANDS &&
            config->operator_count <= ERL_MAX_OPERATOR && config->element_count <= ERL_MAX_ELEMENTS &&
-           config->term_count <= ERL_MAX_TERMS && config->observation_bytes <= ERL_MAX_OBSERVATION_BYTES && config->observation_bytes % 64 == 0 &&
-           config->ring_capacity >= 2 && config->ring_capacity <= ERL_MAX_RING;
+           config->term_count <= ERL_MAX_TERMS && config->observation_bytes <= ERL_MAX_OBSERVATION_BYTES &&
+           config->observation_bytes % 64 == 0 && config->ring_capacity >= 2 &&
+           config->ring_capacity <= ERL_MAX_RING;
 }
 
 static bool times_valid(const erl_config *config) {

@@ -277,7 +277,8 @@ struct erl_loop {
     erl_tick_header tick; /* the record in progress */
     uint8_t datagram[ERL_MAX_DATAGRAM];
     _Alignas(64) uint8_t observation[ERL_MAX_OBSERVATION_BYTES];
-    _Alignas(8) uint8_t record[sizeof(erl_tick_header) + 4u * (ERL_MAX_STATES + 3u * ERL_MAX_COMMANDS + ERL_MAX_OPERATOR) + 8u];
+    _Alignas(8) uint8_t
+        record[sizeof(erl_tick_header) + 4u * (ERL_MAX_STATES + 3u * ERL_MAX_COMMANDS + ERL_MAX_OPERATOR) + 8u];
 };
 
 void erl_loop_enter(erl_loop *loop, uint32_t next, uint32_t event);

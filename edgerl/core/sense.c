@@ -213,8 +213,8 @@ static uint32_t judge(erl_loop *loop) {
     return events;
 }
 
-/* As many were read as one tick may read: what waits behind them, or was dropped for want of room, is newer, so that the
- * newest of these is an old one, and is lost. In lockstep the robot waits for the answer to its newest. */
+/* As many were read as one tick may read: what waits behind them, or was dropped for want of room, is newer, so that
+ * the newest of these is an old one, and is lost. In lockstep the robot waits for the answer to its newest. */
 static void disown_old(erl_loop *loop) {
     if (loop->tick.observed && !may_read(loop) && loop->status.clock != ERL_CLOCK_LOCKSTEP) {
         loop->tick.observed = 0;

@@ -2,8 +2,8 @@
  *
  * wire.c: the guardian's part of the robot port: reads STATE and BYE, writes COMMAND. docs/robot-port.md specifies the
  * bytes; edgerl/runtime/wire.py is the same format in Python, and tests compare the two. A datagram is data from a
- * stranger: nothing of it is used before all of it is checked. A session has either checksums or tags, and takes nothing
- * of the other form. It owns no socket.
+ * stranger: nothing of it is used before all of it is checked. A session has either checksums or tags, and takes
+ * nothing of the other form. It owns no socket.
  */
 #include "internal.h"
 
@@ -162,5 +162,6 @@ uint32_t erl_wire_command(const erl_command *command, const erl_config *config, 
     return bytes + (uint32_t)end_bytes(config);
 }
 
-_Static_assert(ERL_WIRE_HEADER + COMMAND_BODY + 4u * ERL_MAX_COMMANDS + ERL_TAG_BYTES <= ERL_MAX_DATAGRAM, "one datagram");
+_Static_assert(ERL_WIRE_HEADER + COMMAND_BODY + 4u * ERL_MAX_COMMANDS + ERL_TAG_BYTES <= ERL_MAX_DATAGRAM,
+               "one datagram");
 _Static_assert(ERL_WIRE_HEADER + STATE_BODY + 4u * ERL_MAX_STATES + CRC_BYTES <= ERL_MAX_DATAGRAM, "one datagram");

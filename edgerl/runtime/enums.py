@@ -1,6 +1,6 @@
 """The numbers that the C core and Python agree on.
 
-A mirror of the enums and limits in ``edgerl/core/edgerl_core.h``; a test compares them with the header.
+A mirror of the enums and limits in ``edgerl/core/edgerl_names.h``; a test compares them with the header.
 """
 
 from __future__ import annotations

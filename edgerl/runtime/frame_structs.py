@@ -1,4 +1,4 @@
-"""The structs of the frame port: a mirror of ``edgerl/core/edgerl_core.h``, as :mod:`edgerl.runtime.structs` is."""
+"""The structs of the frame port: a mirror of ``edgerl/core/edgerl_segments.h``, as :mod:`edgerl.runtime.structs` is."""
 
 from __future__ import annotations
 

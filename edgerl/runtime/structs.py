@@ -1,6 +1,6 @@
 """The structs that the C core and Python share.
 
-A mirror of ``edgerl/core/edgerl_core.h``: same names, same order, same bytes; a test compares every size and offset
+A mirror of ``edgerl/core/edgerl_segments.h``: same names, same order, same bytes; a test compares every size and offset
 with the library's. Times are integer nanoseconds. It holds no function and loads nothing.
 """
 
@@ -130,7 +130,7 @@ class Ladder(ctypes.Structure):
 
 
 class Config(ctypes.Structure):
-    """All that a guardian is told, once, before it starts. ``edgerl_core.h`` says what each field means."""
+    """All that a guardian is told, once, before it starts. ``edgerl_segments.h`` says what each field means."""
 
     _fields_ = [
         ("magic", _U32),
@@ -351,7 +351,7 @@ class ActionMailbox(ctypes.Structure):
 
 
 class TickHeader(ctypes.Structure):
-    """Fixed part of a tick record; ``edgerl_core.h`` names the ``float32`` arrays that follow it in the ring."""
+    """Fixed part of a tick record; ``edgerl_segments.h`` names the ``float32`` arrays that follow it in the ring."""
 
     _fields_ = [
         ("tick", _U64),

@@ -43,9 +43,8 @@ def test_it_holds_the_core_the_data_and_no_sources_of_the_core(wheel):
     ):
         assert name in names
     sources = {name for name in names if name.endswith((".c", ".h")) and not name.startswith("edgerl/bench/fixtures/")}
-    assert sources == {
-        "edgerl/core/edgerl_core.h"
-    }  # for programs that talk to the guardian, the benchmarks' among them
+    headers = {f"edgerl/core/edgerl_{name}.h" for name in ("core", "names", "segments")}
+    assert sources == headers  # for programs that talk to the guardian, the benchmarks' among them
     assert not [name for name in names if name.startswith("tests")]
 
 

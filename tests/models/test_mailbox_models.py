@@ -25,7 +25,7 @@ UNITS = [
     *("envelope.c", "bucket.c", "assembler.c", "frame.c"),
 ]
 SMALL = {
-    "edgerl_core.h": [
+    "edgerl_names.h": [
         ("ERL_MAX_DATAGRAM 1472u", "ERL_MAX_DATAGRAM 16u"),
         ("ERL_MAX_COMMANDS 256u", "ERL_MAX_COMMANDS 1u"),
         ("ERL_MAX_STATES 357u", "ERL_MAX_STATES 4u"),
@@ -35,8 +35,8 @@ SMALL = {
         ("ERL_MAX_TERMS 64u", "ERL_MAX_TERMS 1u"),
         ("ERL_MAX_OPERATOR 16u", "ERL_MAX_OPERATOR 2u"),
         ("ERL_FRAME_BUFFERS 4u", "ERL_FRAME_BUFFERS 2u"),
-        ("    uint64_t sequence; /* the writer's own count, from 1 */\n", ""),
     ],
+    "edgerl_segments.h": [("    uint64_t sequence; /* the writer's own count, from 1 */\n", "")],
     "frame.c": [("define READS 4u", "define READS 2u")],
     "status.c": [("ERL_WORDS(erl_status)", "2u"), ("STATUS_READS 200u", "STATUS_READS 2u")],
     "ring.c": [("sizeof(erl_tick_header) + ", "")],

@@ -11,7 +11,7 @@ import pytest
 from edgerl.runtime import core, enums, frame_structs, structs
 from tests.core_build import SOURCES
 
-HEADER = re.sub(r"/\*.*?\*/", "", (SOURCES / "edgerl_core.h").read_text(), flags=re.S)
+HEADER = re.sub(r"/\*.*?\*/", "", "".join(path.read_text() for path in sorted(SOURCES.glob("edgerl_*.h"))), flags=re.S)
 SHARED = [
     structs.StateChannel,
     structs.Element,
