@@ -7,14 +7,14 @@ document.
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
-from typing import Annotated, Final, Literal, cast
+from typing import Annotated, Final, cast
 
 import typer
 
-from edgerl import cli_bench, cli_control, console, presentation
+from edgerl import cli_bench, cli_control, cli_run, console, presentation
+from edgerl.cli_options import Bundle, Checkpoint, ImageLayout, Json, Stats, Trainer
 from edgerl.errors import EdgerlError, GateFailed
 
 app = typer.Typer(
@@ -26,25 +26,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-cli_control.add_to(app)
-cli_bench.add_to(app)
-
-Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
-Checkpoint = Annotated[Path, typer.Argument(help="Checkpoint, folder or ONNX file.", show_default=False)]
-Stats = Annotated[
-    str | None,
-    typer.Option(help="Normalizer statistics; found by itself beside the checkpoint; 'none' where there are none."),
-]
-Trainer = Annotated[str | None, typer.Option(help="Trainer that wrote it, where it is not recognized.")]
-ImageLayout = Annotated[
-    Literal["hwc", "chw"] | None, typer.Option(help="How the environment orders images; hwc where not said.")
-]
-Bundle = Annotated[Path, typer.Argument(help="Bundle, as edgerl pack writes it.", show_default=False)]
-
-
 INTERRUPTED: Final = 130
 """As shells count it: 128 + SIGINT."""
-MAX_SEED: Final = 2**63 - 1
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
 """What the parser raises at any wrong usage; typer does not give it a public name."""
 
@@ -243,163 +226,8 @@ def verify(bundle: Bundle, as_json: Json = False) -> None:
         raise typer.Exit(GateFailed.exit_code)
 
 
-@app.command()
-def run(
-    bundle: Bundle,
-    robot: Annotated[
-        str, typer.Option(help="gym:ENV_ID, pkg:module:Class, shm:NAME or udp:HOST:PORT.", show_default=False)
-    ],
-    seed: Annotated[
-        int | None,
-        typer.Option(help="Seed of a gym: robot's first episode; 0 where not given.", min=0, max=MAX_SEED),
-    ] = None,
-    episodes: Annotated[int | None, typer.Option(help="Episodes of a gym: robot; 1 where not given.", min=1)] = None,
-    realtime_s: Annotated[
-        float | None,
-        typer.Option("--realtime", help="Seconds in real time before a gym: robot goes on in lockstep.", min=0),
-    ] = None,
-    frames: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="NAME=shm:PATH: the process that gives an image which the policy observes; may be repeated.",
-            show_default=False,
-        ),
-    ] = None,
-    ticks: Annotated[int | None, typer.Option(help="Stop after so many ticks.", min=1)] = None,
-    key: Annotated[
-        Path | None, typer.Option(help="File with the key that a udp: robot shares with this machine.")
-    ] = None,
-    production: Annotated[
-        bool,
-        typer.Option("--production", help="Refuse what is otherwise only warned of; for a robot that does its work."),
-    ] = False,
-    arm: Annotated[
-        bool | None,
-        typer.Option(
-            "--arm/--no-arm",
-            help="Put the policy in charge when it is ready, or wait for edgerl arm; only gym: does so unasked.",
-            show_default=False,
-        ),
-    ] = None,
-    stay: Annotated[
-        bool | None,
-        typer.Option(
-            "--stay/--no-stay",
-            help="After a fault wait for edgerl rearm, or end; only gym: ends unasked.",
-            show_default=False,
-        ),
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="Name for edgerl arm, status and so on; otherwise the bundle's.")
-    ] = None,
-    control: Annotated[str | None, typer.Option(help="Path of the control socket, in place of a name.")] = None,
-    control_group: Annotated[
-        str | None, typer.Option(help="Group whose members may use the control socket, too.")
-    ] = None,
-    shadow: Annotated[
-        Path | None, typer.Option(help="Bundle whose policy gets the same observations; its actions are only recorded.")
-    ] = None,
-    spare: Annotated[
-        bool, typer.Option("--spare", help="Keep a warm policy process in reserve, in place of one that dies.")
-    ] = False,
-    watchdog: Annotated[
-        str | None,
-        typer.Option(help="Device of a hardware watchdog, such as /dev/watchdog: restarts a machine that hangs."),
-    ] = None,
-    recording: Annotated[
-        Path | None,
-        typer.Option(help="New file for every tick (MCAP); otherwise one named after bundle and time."),
-    ] = None,
-    record: Annotated[
-        bool, typer.Option("--record/--no-record", help="Record every tick. The dumps of faults are written anyway.")
-    ] = True,
-    record_limit: Annotated[
-        float | None, typer.Option(help="Stop recording, not the run, at so many GB.", min=0.001, show_default=False)
-    ] = None,
-    before_fault: Annotated[
-        float, typer.Option(help="Seconds before a fault that its dump holds.", min=0, max=60)
-    ] = 5.0,
-    report: Annotated[Path | None, typer.Option(help="HTML file to write a report into.")] = None,
-    learn: Annotated[
-        Path | None,
-        typer.Option(
-            "--learn-budgets", help="New TOML file to write budgets into that follow from how long things took."
-        ),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Drive a robot with a bundle. Ctrl-C ends it in order, a second one is an e-stop."""
-    for option, value in (("--seed", seed), ("--episodes", episodes), ("--realtime", realtime_s)):
-        if value is not None and not robot.startswith("gym:"):
-            raise typer.BadParameter("only a gym: robot has it; leave it away", param_hint=option)
-    if name is not None and control is not None:
-        raise typer.BadParameter("the path names the run already; leave one of the two away", param_hint="--name")
-    from edgerl.run import run_file, run_name
-    from edgerl.runtime.control.listener import ControlOptions
-    from edgerl.runtime.frame_sources import parse_frame_sources
-    from edgerl.runtime.recording.recorder import Keep
-    from edgerl.runtime.run import RunOptions
-
-    options = RunOptions(
-        seed=seed or 0,
-        episodes=episodes or 1,
-        realtime_s=math.inf if realtime_s is None else realtime_s,
-        frames=parse_frame_sources(frames or []),
-        ticks=ticks,
-        robot_key=key,
-        production=production,
-        arm=arm,
-        stay=stay,
-        spare=spare,
-        notify=True,
-        watchdog=watchdog,
-        control=ControlOptions(name or run_name(bundle), exact=name is not None, path=control, group=control_group),
-        keep=Keep(record, None if record_limit is None else round(record_limit * 1e9), before_fault),
-    )
-    with presentation.run_progress(quiet=as_json) as on_progress:
-        result = run_file(
-            bundle,
-            robot,
-            shadow=shadow,
-            recording=recording,
-            report=report,
-            learn=learn,
-            options=options,
-            on_progress=on_progress,
-        )
-    if as_json:
-        console.show_json(result)
-    else:
-        presentation.show_run(result)
-        if result.budgets is not None:
-            from edgerl.runtime.budgets_file import rows_of
-
-            presentation.show_budgets(rows_of(result.budgets), result.budgets.ticks)
-            console.note(f"wrote {learn}")
-    if result.ended in ("fault", "estop") or result.no_budgets:
-        raise typer.Exit(GateFailed.exit_code)
-
-
-@app.command()
-def budgets(
-    recording: Annotated[Path, typer.Argument(help="Recording, as edgerl run writes it.", show_default=False)],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="New TOML file to write them into.")] = None,
-    noisy: Annotated[
-        list[str] | None,
-        typer.Option(help="State channel whose sensor is never still; may be repeated.", show_default=False),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Learn the envelope's budgets and time-outs from the recording of a run in which nothing went wrong."""
-    from edgerl.runtime.budgets_file import learn_file, rows_of
-
-    learned = learn_file(recording, output, noisy=noisy or ())
-    if as_json:
-        console.show_json(learned)
-    else:
-        presentation.show_budgets(rows_of(learned), learned.ticks)
-        if output is not None:
-            console.note(f"wrote {output}")
+cli_run.add_to(app)
+cli_control.add_to(app)
 
 
 @app.command()
@@ -470,3 +298,6 @@ def modes(as_json: Json = False) -> None:
         console.show_json(rows)
     else:
         presentation.show_modes(rows)
+
+
+cli_bench.add_to(app)

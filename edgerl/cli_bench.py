@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgerl import console
+from edgerl.cli_options import Json
 from edgerl.errors import GateFailed
 
 if TYPE_CHECKING:
     from edgerl.bench.result import Benchmark, RuntimeBench
-
-Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 
 
 def add_to(app: typer.Typer) -> None:

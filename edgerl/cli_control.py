@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgerl import console, presentation
+from edgerl.cli_options import Bundle, Json
 
 if TYPE_CHECKING:
     from edgerl.runtime.control.client import Control
     from edgerl.runtime.control.messages import RunStatus
 
-Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 Name = Annotated[str | None, typer.Option(help="Name of the run; needed where several are alive.")]
 Socket = Annotated[
     str | None, typer.Option("--control", help="Path of the run's control socket, where it was started with one.")
@@ -39,7 +39,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def load(
-    bundle: Annotated[Path, typer.Argument(help="Bundle, as edgerl pack writes it.", show_default=False)],
+    bundle: Bundle,
     name: Name = None,
     control: Socket = None,
     owner: As = None,
