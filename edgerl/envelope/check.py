@@ -134,6 +134,7 @@ def mismatches(envelope: Envelope, spec: PolicySpec) -> Iterator[str]:
         yield from _pose_mismatches(envelope.channels, envelope.prepare.pose, spec)
     if spec.period_ns is not None:
         yield from _time_mismatches(envelope, spec.period_ns)
+        yield from _step_mismatches(envelope.channels, spec.period_ns)
         yield from watchdog_mismatches(envelope.watchdog, spec.period_ns)
         meaning = "torque" if closes_loop(spec) else spec.action.meaning
         if spec.action.kind == "continuous" and meaning != "position":
@@ -218,6 +219,26 @@ def _time_mismatches(envelope: Envelope, period_ns: int) -> Iterator[str]:
         yield f"valid_for_s is {_seconds(envelope.valid_for_ns)}, valid is {period} or more"
     if envelope.state_timeout_ns < period_ns:
         yield f"state_timeout_s is {_seconds(envelope.state_timeout_ns)}, valid is {period} or more"
+
+
+def _step_mismatches(channels: tuple[ChannelLimits, ...], period_ns: int) -> Iterator[str]:
+    """Yield the channels that could not set out from rest: what a period lets them move vanishes in a float32."""
+    period_s = period_ns / 1e9
+    for channel in channels:
+        largest = max(abs(channel.low), abs(channel.high))
+        if not math.isfinite(largest) or channel.low == channel.high:
+            continue
+        spacing = math.ldexp(1.0, math.frexp(largest)[1] - 24)
+        for name, value, step in (
+            ("max_rate", channel.max_rate, period_s),
+            ("max_acceleration", channel.max_acceleration, period_s * period_s),
+        ):
+            if value * step < spacing:
+                yield (
+                    f"{channel.name} could not set out: {name} = {value:g} lets it move by {value * step:.2g} in a "
+                    f"period of {_seconds(period_ns)}, and the next number to {largest:g} is {spacing:.2g} away; valid "
+                    f"is {spacing / step:.3g} or more"
+                )
 
 
 def _seconds(value_ns: int) -> str:

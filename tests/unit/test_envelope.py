@@ -74,6 +74,19 @@ def small(old: str = "", new: str = "", spec: PolicySpec | None = None) -> Envel
     return parse_envelope(SMALL.replace(old, new).encode(), "envelope.toml", spec or spec_of())
 
 
+def test_a_channel_that_could_never_set_out_is_refused():
+    fast = dataclasses.replace(spec_of(), period_ns=250_000)  # 4 kHz: 3.8 rad/s2 is one float32 beside 3.14 in a period
+    joint = {"low = -1.0": "low = -3.14", "high = 1.0": "high = 3.14", "= 0.01": "= 0.0001", "= 200.0": "= 3.0"}
+    text = SMALL
+    for old, new in joint.items():
+        text = text.replace(old, new)
+    text = text.replace("high = 0.5", "high = 3.0")
+    with pytest.raises(EnvelopeError, match=r"knee could not set out: max_acceleration = 3 .* valid is 3\.81 or more"):
+        check_envelope(parse_envelope(text.encode(), "envelope.toml", fast), fast)
+    enough = text.replace("max_acceleration = 3.0", "max_acceleration = 4.0")
+    check_envelope(parse_envelope(enough.encode(), "envelope.toml", fast), fast)
+
+
 def test_the_example_fits_its_policy() -> None:
     envelope = read_envelope(EXAMPLE, CHEETAH)
     assert [channel.name for channel in envelope.channels] == list(NAMES)
