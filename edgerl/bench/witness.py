@@ -72,7 +72,7 @@ def examine(
     unsafe = sum(not _as_named(row, table, wrong) for row in records)
     count = min(len(written), len(commands))
     missing = abs(len(written) - len(commands))
-    bad = _bad_values(written[:count], commands[:count], low, high)
+    bad = _bad_values(records, written[:count], commands[:count], low, high)
     stale = _stale(commands[:count], frozen)
     order = (commands["flags"] & (CommandFlag.IN_ORDER | CommandFlag.ECHO_MATCHES)) != (
         CommandFlag.IN_ORDER | CommandFlag.ECHO_MATCHES
@@ -96,7 +96,9 @@ def _as_named(row: np.void, table: dict[tuple[int, int], tuple[tuple[Source, ...
     return False
 
 
-def _bad_values(written: Records, commands: Commands, low: float, high: float) -> npt.NDArray[np.bool_]:
+def _bad_values(
+    records: Records, written: Records, commands: Commands, low: float, high: float
+) -> npt.NDArray[np.bool_]:
     """Which commands are not as written, not within the limits, or not what their source means."""
     channels = written["command"].shape[1]
     values = commands["values"][:, :channels]
@@ -104,18 +106,23 @@ def _bad_values(written: Records, commands: Commands, low: float, high: float) -
     same = (values == written["command"]).all(axis=1) & (commands["state_sequence"] == written["state_sequence"])
     same &= (commands["mode"] == written["mode"]) & (commands["source"] == written["source"])
     before = np.vstack([np.zeros((1, channels), np.float32), values[:-1]])
-    before[lapsed(written, commands)] = (
-        0  # what has lapsed cannot be held: these channels then stand at their safe value
-    )
+    # What has lapsed cannot be held: these channels then stand at their safe value.
+    before[lapsed(records, written, commands)] = 0
     hold = (commands["source"] != Source.HOLD) | (values == before).all(axis=1)
     safe = (commands["source"] != Source.SAFE) | (values == 0).all(axis=1)
     return np.asarray(~(finite & same & hold & safe))
 
 
-def lapsed(written: Records, commands: Commands) -> npt.NDArray[np.bool_]:
-    """Return before which commands the one before was valid no more, by the times of their ticks, shape (commands,)."""
+def lapsed(records: Records, written: Records, commands: Commands) -> npt.NDArray[np.bool_]:
+    """Return before which commands the one before was valid no more, shape (commands,).
+
+    A command's time runs from the tick that took the state that it answers, so that commands which answer one old
+    state again and again run out with it.
+    """
+    sequences, first = np.unique(records["state_sequence"], return_index=True)
+    taken = records["tick_ns"][first][np.searchsorted(sequences, written["state_sequence"])].astype(np.int64)
     times = written["tick_ns"].astype(np.int64)
-    return np.diff(times, prepend=times[:1]) > commands["valid_for_ns"]
+    return np.asarray(times - np.concatenate([times[:1], taken[:-1]]) > commands["valid_for_ns"])
 
 
 def _stale(commands: Commands, frozen: Sequence[tuple[int, int]]) -> npt.NDArray[np.bool_]:

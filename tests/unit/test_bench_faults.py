@@ -63,6 +63,19 @@ def test_what_has_lapsed_is_not_held_but_its_safe_value_is():
     assert look(run).unsafe == 0
 
 
+def test_commands_that_answer_one_old_state_run_out_with_it():
+    run = MadeUpRun()
+    valid = int(run.commands()["valid_for_ns"][0]) // PERIOD
+    lost = range(10, 11 + valid)
+    for tick in lost:
+        run.meet(tick, Event.STATE_LOST, Source.HOLD, Mode.ACTIVE)
+        run.records["state_sequence"][tick] = run.records["state_sequence"][9]
+        run.records["command"][tick] = run.records["command"][9]
+    assert look(run).unsafe == 1
+    run.records["command"][lost[-1]] = 0.0
+    assert look(run).unsafe == 0
+
+
 def test_a_command_on_the_wire_that_is_not_the_one_written_is_unsafe():
     run = MadeUpRun()
     commands = run.commands()
