@@ -35,6 +35,7 @@ from edgerl.runtime.recording import SUFFIX, Records, arrays_of, record_dtype
 from edgerl.runtime.run import RunOptions
 
 _STARTS_S = 20.0
+_ATTEMPTS = 3
 _SILENT_S = 0.1
 _ENDS_S = 2.0
 _RING = "/memfd:edgerl-ring"
@@ -47,12 +48,16 @@ def supervisor_deaths(setting: Setting, kind: FaultKind, count: int) -> Iterator
     save_bundle(bundle, path)
     for number in range(count):
         setting.say(f"{kind.name}: {number + 1} of {count}")
-        trials = _supervisor_death(setting, kind, bundle, path)
-        if trials is not None:
-            yield trials
+        for left in reversed(range(_ATTEMPTS)):
+            try:
+                yield _supervisor_death(setting, kind, bundle, path)
+                break
+            except LoopError:  # a stall of the machine before anything was killed is no trial
+                if not left:
+                    raise
 
 
-def _supervisor_death(setting: Setting, kind: FaultKind, bundle: Bundle, path: Path) -> Trials | None:
+def _supervisor_death(setting: Setting, kind: FaultKind, bundle: Bundle, path: Path) -> Trials:
     layout = layout_of(bundle.manifest.spec, bundle.manifest.envelope)
     how = RobotSettings(MS, 30_000, RunOptions().plant_priority, setting.processors.other)
     folder = setting.folder / f"orphan-{time.monotonic_ns()}"
@@ -63,7 +68,7 @@ def _supervisor_death(setting: Setting, kind: FaultKind, bundle: Bundle, path: P
         robot.publish()
         arguments = ["run", str(path), "--robot", f"udp:{robot.address[0]}:{robot.address[1]}", "--arm", "--json"]
         arguments += ["--recording", str(folder / f"ticks{SUFFIX}"), "--control", str(folder / "control")]
-        arguments += ["--before-fault", "0.1"]
+        arguments += ["--before-fault", "0.1", "--no-stay"]
         run = Child(
             "edgerl run",
             [
