@@ -56,7 +56,7 @@ def wakeup(setting: Setting) -> Benchmark:
     variants = {gated: partial(_loop_round, setting, load, seconds, spin_ns)}
     if installed():
         variants[NAME] = partial(_cyclic_round, setting, MS, seconds)
-    found = setting.take_turns(setting.much(12, 5), variants)
+    found = setting.take_turns(setting.much(24, 5), variants)
     others = {_spinning(spin): partial(_loop_round, setting, load, seconds, spin) for spin in SPINS_NS}
     found |= setting.take_turns(setting.much(5, 1), others)
     return Benchmark(

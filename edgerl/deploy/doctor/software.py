@@ -9,10 +9,9 @@ from edgerl.deploy.doctor.check import Outcome, Status, Unread, duration
 from edgerl.deploy.doctor.subject import Subject
 from edgerl.deploy.doctor.tree import shown
 from edgerl.errors import EdgerlError
-from edgerl.frame_inputs import record_inputs
 from edgerl.runtime.core import GUARDIAN_NAME, LIBRARY_NAME
-from edgerl.runtime.layout import Channel, Layout
-from edgerl.runtime.recording import arrays_of
+from edgerl.runtime.layout import Channel, Layout, layout_of
+from edgerl.runtime.recording import arrays_of, policy_arrays
 from edgerl.runtime.recording.form import Form
 from edgerl.runtime.wire import MAX_DATAGRAM
 
@@ -35,12 +34,13 @@ _UP = 0x1
 def storage(subject: Subject) -> Outcome:
     """Compare the free disk with what recordings take at this rate."""
     free = subject.tries.free_bytes(subject.recordings)
-    states, commands = USUAL_CHANNELS
     if subject.bundle is not None:
-        spec = subject.bundle.manifest.spec
-        states, commands = sum(one.size for one in record_inputs(spec)), spec.action.size
-    layout = Layout((Channel("", ""),) * states, (Channel("", ""),) * commands)
-    a_second = Form(arrays_of(layout)).tick_bytes * 1e9 / subject.period_ns
+        manifest = subject.bundle.manifest
+        arrays = policy_arrays(layout_of(manifest.spec, manifest.envelope), manifest.spec)
+    else:
+        states, commands = USUAL_CHANNELS
+        arrays = arrays_of(Layout((Channel("", ""),) * states, (Channel("", ""),) * commands))
+    a_second = Form(arrays).tick_bytes * 1e9 / subject.period_ns
     seconds = free / a_second
     room = f"{seconds / 3600:.3g} h" if seconds >= ENOUGH_S else duration(round(seconds * 1e9))
     found = f"{free / 1e9:.3g} GB free in {subject.recordings.absolute()}: {room} of recording"
