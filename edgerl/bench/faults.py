@@ -91,7 +91,7 @@ def _all_runs(setting: Setting, count: int) -> Iterable[Trials]:
 def reaction_of(run: Trials, injection: Injection) -> Reaction | None:
     """Return what became of a fault; None where a stall hid it: its state was never taken, or nobody was in charge."""
     at = faulted_tick(run, injection)
-    if at is None and injection.sequence is None:
+    if at is None and injection.sequence is None and _in_charge(run, injection):
         return Reaction(injection.kind, right=False, excess_ns=0, stalled=False, said="nothing followed from it")
     if at is None or run.records["from_mode"][at] != Mode.ACTIVE:
         return None
@@ -112,6 +112,12 @@ def reaction_of(run: Trials, injection: Injection) -> Reaction | None:
     return Reaction(
         injection.kind, bool(right), int(command["arrival_ns"]) - deadline, bool(late.max() > STALL_NS), said
     )
+
+
+def _in_charge(run: Trials, injection: Injection) -> bool:
+    """Whether a policy was in charge in the last tick before a fault."""
+    before = run.records[run.records["start_ns"].astype(np.int64) < injection.before_ns]
+    return bool((before["mode"][-1:] == Mode.ACTIVE).any())
 
 
 def faulted_tick(run: Trials, injection: Injection) -> int | None:

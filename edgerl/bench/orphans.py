@@ -86,6 +86,8 @@ def _supervisor_death(setting: Setting, kind: FaultKind, bundle: Bundle, path: P
         place(guardian, setting.processors.loop)
         ring = stack.enter_context(_open_ring(run.pid))
         time.sleep(settle(setting))
+        if not _in_charge(robot):
+            raise LoopError("The benchmark's edgerl run ended before its supervisor was killed.")
         before = time.monotonic_ns()
         run.send(signal.SIGKILL)
         injection = Injection(kind, before, time.monotonic_ns(), None)
@@ -97,12 +99,16 @@ def _supervisor_death(setting: Setting, kind: FaultKind, bundle: Bundle, path: P
 
 def _until_active(run: Child, robot: Robot) -> None:
     until = time.monotonic() + _STARTS_S
-    while not (robot.commands()["mode"][-1:] == Mode.ACTIVE).any():
+    while not _in_charge(robot):
         if not run.alive:
             raise LoopError(f"The benchmark's edgerl run did not get going: it {run.obituary()}.")
         if time.monotonic() > until:
             raise LoopError(f"The benchmark's edgerl run was not in charge within {_STARTS_S:g} s.")
         time.sleep(0.005)
+
+
+def _in_charge(robot: Robot) -> bool:
+    return bool((robot.commands()["mode"][-1:] == Mode.ACTIVE).any())
 
 
 def _until_silent(robot: Robot) -> None:

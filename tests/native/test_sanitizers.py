@@ -47,8 +47,9 @@ def run_sanitized(folder: Path, *tests: str, preload: str) -> subprocess.Complet
         "UBSAN_OPTIONS": "print_stacktrace=1",
         "PYTHONMALLOC": "malloc",  # so that the ends of ctypes' buffers are guarded too
     }
-    command = [sys.executable, "-m", "pytest", "-q", "-s", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
-    return subprocess.run(command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "-x", "-m", "not slow", "-p", "no:cacheprovider"]
+    command += ["-p", "no:xdist", *tests]
+    return subprocess.run(command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
 
 
 def test_the_cores_own_tests_run_clean_under_address_and_undefined_behaviour_sanitizers(tmp_path):
